@@ -1,0 +1,358 @@
+//! Events: what was received and ordered, and the canonical bytes that are chained and hashed.
+//!
+//! Canonical bytes of an event, little-endian: `format u8 · kind u8 · seq u64 · created u64 (format 1) · body`.
+//! The chain digest of an event is `BLAKE3(digest of its predecessor · canonical bytes)`; the first event follows
+//! [`Digest::ZERO`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{CodecError, Reader, Writer, count};
+use crate::types::{Bytes, Digest, Height, Seq, TxId, UnixMillis};
+
+/// One logged fact at its position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Position in the log.
+    pub seq: Seq,
+    /// When it was logged; `None` in format 0, which has no time.
+    pub created: Option<UnixMillis>,
+    /// What was logged.
+    pub body: EventBody,
+}
+
+/// What an event says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventBody {
+    /// A state change that no transaction causes.
+    Patch(Patch),
+    /// A transaction was received.
+    Tx(Tx),
+    /// Consensus fixed a block.
+    Order(Order),
+    /// A decision that re-execution alone could not reproduce.
+    Verdict(Verdict),
+}
+
+/// A state change that no transaction causes: genesis, an irregular fork change, the witness state of an isolated block.
+///
+/// It takes effect at the start of the block that the next `Order` fixes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Patch {
+    /// Why the state is changed, for people.
+    pub label: String,
+    /// Whether the whole state is dropped before the entries are written.
+    pub replaces_state: bool,
+    /// Keys with their new values; `None` deletes. Strictly ascending by key.
+    pub entries: Vec<(Bytes, Option<Bytes>)>,
+}
+
+/// A received transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tx {
+    /// Its identity, the idempotency key.
+    pub id: TxId,
+    /// Its bytes, in the machine's own format.
+    pub payload: Bytes,
+}
+
+/// A block as consensus fixed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Its number, above that of every block ordered before.
+    pub height: Height,
+    /// The machine's own header bytes.
+    pub header: Bytes,
+    /// Positions of its transactions in execution order. A position names exactly one `TxId` of this log.
+    pub txs: Vec<Seq>,
+}
+
+/// A decision about one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Position of the transaction.
+    pub tx: Seq,
+    /// What was decided.
+    pub ruling: Ruling,
+}
+
+/// What a verdict decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "ruling")]
+pub enum Ruling {
+    /// The transaction is not executed in its block and leaves no writes.
+    Quarantine {
+        /// Why, for people.
+        reason: String,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// The transaction returns to the mempool and may be ordered again.
+    Release,
+    /// The transaction stays out for good.
+    Discard,
+}
+
+/// The formats of an event that this program reads; the last one is written.
+pub const FORMATS: [u8; 2] = [0, 1];
+/// The format that is written.
+pub const FORMAT: u8 = 1;
+
+/// Number that stands for the kind of an event in its bytes and in the `kind` column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// [`EventBody::Patch`]
+    Patch = 1,
+    /// [`EventBody::Tx`]
+    Tx = 2,
+    /// [`EventBody::Order`]
+    Order = 3,
+    /// [`EventBody::Verdict`]
+    Verdict = 4,
+}
+
+impl Kind {
+    /// Returns the number that is stored.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// Finds the kind of a stored number.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Patch),
+            2 => Some(Self::Tx),
+            3 => Some(Self::Order),
+            4 => Some(Self::Verdict),
+            _ => None,
+        }
+    }
+}
+
+impl EventBody {
+    /// Returns the kind.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Patch(_) => Kind::Patch,
+            Self::Tx(_) => Kind::Tx,
+            Self::Order(_) => Kind::Order,
+            Self::Verdict(_) => Kind::Verdict,
+        }
+    }
+
+    /// Returns the canonical bytes of the body, without the event's head.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Patch(patch) => patch.encode(),
+            Self::Tx(tx) => tx.encode(),
+            Self::Order(order) => order.encode(),
+            Self::Verdict(verdict) => verdict.encode(),
+        }
+    }
+
+    /// Reads the canonical bytes of a body.
+    ///
+    /// # Errors
+    /// [`CodecError`] for bytes that [`EventBody::encode`] never writes.
+    pub fn decode(kind: Kind, bytes: &[u8]) -> Result<Self, CodecError> {
+        match kind {
+            Kind::Patch => Patch::decode(bytes).map(Self::Patch),
+            Kind::Tx => Tx::decode(bytes).map(Self::Tx),
+            Kind::Order => Order::decode(bytes).map(Self::Order),
+            Kind::Verdict => Verdict::decode(bytes).map(Self::Verdict),
+        }
+    }
+}
+
+impl Event {
+    /// Returns the canonical bytes in format 1, or in format 0 where the event has no time.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let head = head_bytes(self.seq, self.body.kind(), self.created);
+        let mut writer = Writer::with_capacity(256);
+        writer.raw(&head).raw(&self.body.encode());
+        writer.finish()
+    }
+
+    /// Reads canonical bytes of any format in [`FORMATS`].
+    ///
+    /// # Errors
+    /// [`CodecError`] for bytes that no format writes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let mut reader = Reader::new(bytes);
+        let format = reader.u8("format")?;
+        if !FORMATS.contains(&format) {
+            return Err(reader.invalid("format", format.into()));
+        }
+        let code = reader.u8("kind")?;
+        let kind = Kind::from_code(code).ok_or_else(|| reader.invalid("kind", code.into()))?;
+        let seq = Seq::new(reader.u64("seq")?).ok_or_else(|| reader.invalid("seq", 0))?;
+        let created = match format {
+            0 => None,
+            _ => Some(UnixMillis(reader.u64("created")?)),
+        };
+        let head = head_bytes(seq, kind, created).len();
+        let body = EventBody::decode(kind, bytes.get(head..).unwrap_or_default())?;
+        Ok(Self { seq, created, body })
+    }
+}
+
+/// Returns the chain digest of an event from that of its predecessor and the bytes of its body.
+#[must_use]
+pub fn chain_digest(
+    previous: Digest,
+    seq: Seq,
+    kind: Kind,
+    created: Option<UnixMillis>,
+    body: &[u8],
+) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&previous.0).update(&head_bytes(seq, kind, created)).update(body);
+    hasher.finalize().into()
+}
+
+fn head_bytes(seq: Seq, kind: Kind, created: Option<UnixMillis>) -> Vec<u8> {
+    let mut writer = Writer::with_capacity(18);
+    writer.u8(u8::from(created.is_some())).u8(kind.code()).u64(seq.get());
+    if let Some(created) = created {
+        writer.u64(created.0);
+    }
+    writer.finish()
+}
+
+impl Patch {
+    /// Makes a patch of entries in any order; the last entry of a key counts.
+    #[must_use]
+    pub fn new(
+        label: impl Into<String>,
+        replaces_state: bool,
+        entries: impl IntoIterator<Item = (Bytes, Option<Bytes>)>,
+    ) -> Self {
+        let sorted: std::collections::BTreeMap<_, _> = entries.into_iter().collect();
+        Self { label: label.into(), replaces_state, entries: sorted.into_iter().collect() }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.bytes(self.label.as_bytes()).u8(u8::from(self.replaces_state));
+        writer.varint(count(self.entries.len()));
+        for (key, value) in &self.entries {
+            writer.bytes(key).optional(value.as_deref());
+        }
+        writer.finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let mut reader = Reader::new(bytes);
+        let label = reader.text("label")?;
+        let replaces_state = match reader.u8("replaces state")? {
+            0 => false,
+            1 => true,
+            found => return Err(reader.invalid("replaces state", found.into())),
+        };
+        let length = reader.count("entry count")?;
+        let mut entries: Vec<(Bytes, Option<Bytes>)> = Vec::with_capacity(length.min(1 << 16));
+        for _ in 0..length {
+            let key = Bytes::from(reader.bytes("key")?);
+            if entries.last().is_some_and(|(last, _)| *last >= key) {
+                return Err(reader.invalid("key order", count(entries.len())));
+            }
+            entries.push((key, reader.optional("value")?));
+        }
+        reader.finish()?;
+        Ok(Self { label, replaces_state, entries })
+    }
+}
+
+impl Tx {
+    fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(self.payload.len().saturating_add(32));
+        writer.raw(&self.id.0).raw(&self.payload);
+        writer.finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let mut reader = Reader::new(bytes);
+        let id = TxId(reader.digest("tx id")?.0);
+        let payload = bytes.get(32..).unwrap_or_default().into();
+        Ok(Self { id, payload })
+    }
+}
+
+impl Order {
+    fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(self.txs.len().saturating_mul(2).saturating_add(64));
+        writer.u64(self.height.get()).bytes(&self.header);
+        encode_seqs(&mut writer, &self.txs);
+        writer.finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let mut reader = Reader::new(bytes);
+        let height = Height(reader.u64("height")?);
+        let header = reader.bytes("header")?.into();
+        let txs = decode_seqs(&mut reader)?;
+        reader.finish()?;
+        Ok(Self { height, header, txs })
+    }
+}
+
+/// Writes positions as their count and the zigzag differences between neighbours: one byte each where they are dense.
+pub(crate) fn encode_seqs(writer: &mut Writer, seqs: &[Seq]) {
+    writer.varint(count(seqs.len()));
+    let mut previous = 0u64;
+    for seq in seqs {
+        let difference = seq.get().wrapping_sub(previous).cast_signed();
+        writer.varint(((difference << 1) ^ (difference >> 63)).cast_unsigned());
+        previous = seq.get();
+    }
+}
+
+/// Reads what [`encode_seqs`] writes.
+pub(crate) fn decode_seqs(reader: &mut Reader<'_>) -> Result<Vec<Seq>, CodecError> {
+    let length = reader.count("transaction count")?;
+    let mut previous = 0u64;
+    (0..length)
+        .map(|_| {
+            let zigzag = reader.varint("transaction seq")?;
+            let difference =
+                (zigzag >> 1).cast_signed() ^ (zigzag & 1).cast_signed().wrapping_neg();
+            previous = previous.wrapping_add(difference.cast_unsigned());
+            Seq::new(previous).ok_or_else(|| reader.invalid("transaction seq", 0))
+        })
+        .collect()
+}
+
+impl Verdict {
+    fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.u64(self.tx.get());
+        match &self.ruling {
+            Ruling::Quarantine { reason, attempts } => {
+                writer.u8(1).u32(*attempts).bytes(reason.as_bytes())
+            }
+            Ruling::Release => writer.u8(2),
+            Ruling::Discard => writer.u8(3),
+        };
+        writer.finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let mut reader = Reader::new(bytes);
+        let tx = Seq::new(reader.u64("tx seq")?).ok_or_else(|| reader.invalid("tx seq", 0))?;
+        let ruling = match reader.u8("ruling")? {
+            1 => Ruling::Quarantine {
+                attempts: reader.u32("attempts")?,
+                reason: reader.text("reason")?,
+            },
+            2 => Ruling::Release,
+            3 => Ruling::Discard,
+            found => return Err(reader.invalid("ruling", found.into())),
+        };
+        reader.finish()?;
+        Ok(Self { tx, ruling })
+    }
+}

@@ -1,0 +1,162 @@
+//! What a state machine is to the engine.
+//!
+//! A machine never sees a store, a clock or a thread. State is key → value bytes; a machine reads and writes it
+//! through a [`Context`], and only the owner of the store applies what was written.
+
+use serde::{Deserialize, Serialize};
+
+use crate::block::{Receipt, Receipts};
+use crate::event::Patch;
+use crate::machine::Context;
+use crate::state::{ChangeSet, StateRead};
+use crate::types::{Bytes, Height, Seq, TxId, UnixMillis};
+
+/// Name and version of a machine; both are stored with the data that it made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineVersion {
+    /// Its name in the registry.
+    pub id: String,
+    /// Raised whenever the same block could give another result.
+    pub version: u32,
+}
+
+impl std::fmt::Display for MachineVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} version {}", self.id, self.version)
+    }
+}
+
+/// A deterministic transition function over key → value bytes.
+pub trait StateMachine: Send + Sync {
+    /// Returns its name and version.
+    fn version(&self) -> MachineVersion;
+
+    /// Returns what becomes of a block one of whose transactions cannot be executed.
+    fn poison_policy(&self) -> PoisonPolicy;
+
+    /// Reads the machine's own formats once: the header and every payload. It must not read the state.
+    ///
+    /// A payload that cannot be read is no error here: it makes the transaction's receipt a refusal.
+    ///
+    /// # Errors
+    /// [`ExecError::Poison`] where the header cannot be read.
+    fn open_block<'a>(
+        &'a self,
+        block: &'a BlockInput,
+    ) -> Result<Box<dyn OpenBlock + 'a>, ExecError>;
+}
+
+/// A block whose bytes the machine has read; each step sees the effects of the steps before it.
+pub trait OpenBlock: Send + Sync {
+    /// Runs before the first transaction: system calls, irregular changes.
+    ///
+    /// # Errors
+    /// [`ExecError`], by its class.
+    fn begin(&self, context: &mut Context<'_>) -> Result<(), ExecError>;
+
+    /// Executes the transaction at an index of the block. A refusal is a receipt, not an error.
+    ///
+    /// # Errors
+    /// [`ExecError`], by its class: the machinery failed, not the transaction's own rules.
+    fn execute(&self, index: usize, context: &mut Context<'_>) -> Result<Receipt, ExecError>;
+
+    /// Runs after the last transaction: rewards, withdrawals, system calls.
+    ///
+    /// # Errors
+    /// [`ExecError`], by its class.
+    fn end(&self, receipts: &Receipts, context: &mut Context<'_>) -> Result<(), ExecError>;
+
+    /// Compares what the block did with what its header says.
+    ///
+    /// # Errors
+    /// [`CheckFailure`] names the first thing that differs.
+    fn check(&self, outcome: &BlockOutcome<'_>) -> Result<(), CheckFailure>;
+
+    /// Returns the keys that a transaction will touch, where the machine can tell without running it.
+    fn declared_access(&self, index: usize) -> Option<AccessList> {
+        let _ = index;
+        None
+    }
+}
+
+/// A block as it is handed to a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockInput {
+    /// Its number.
+    pub height: Height,
+    /// The machine's own header bytes.
+    pub header: Bytes,
+    /// State changes that no transaction causes, applied before [`OpenBlock::begin`].
+    pub patches: Vec<Patch>,
+    /// Its transactions in execution order.
+    pub txs: Vec<TxInput>,
+}
+
+/// A transaction as it is handed to a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TxInput {
+    /// Its position in the log.
+    pub seq: Seq,
+    /// Its identity.
+    pub id: TxId,
+    /// Its bytes.
+    pub payload: Bytes,
+    /// When it was logged, where the log knows; part of the input, so that replay sees the same.
+    pub created: Option<UnixMillis>,
+}
+
+/// What executing a block gave, before its checks.
+pub struct BlockOutcome<'a> {
+    /// The receipts in execution order.
+    pub receipts: &'a Receipts,
+    /// The net changes, patches included.
+    pub changes: &'a ChangeSet,
+    /// The state after the block.
+    pub state: &'a dyn StateRead,
+}
+
+/// The keys that a transaction reads and writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessList {
+    /// Keys that are read.
+    pub reads: Vec<Bytes>,
+    /// Keys that are written.
+    pub writes: Vec<Bytes>,
+}
+
+/// What becomes of a block one of whose transactions cannot be executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoisonPolicy {
+    /// The transaction gets a logged verdict and leaves no writes; the rest goes on.
+    Quarantine,
+    /// The verified prefix is committed and the node stops; for machines whose blocks commit to their results.
+    Halt,
+}
+
+/// Failure of the machinery while a transaction or a hook ran.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ExecError {
+    /// May pass by itself; tried again with backoff.
+    #[error("transient failure: {0}")]
+    Transient(String),
+    /// Will happen again: a panic, a memory bomb, a runaway, bytes that no machine can read.
+    #[error("{0}")]
+    Poison(String),
+    /// The state below could not be read: a failure of the store, which no verdict can mend.
+    #[error(transparent)]
+    State(#[from] crate::state::StateError),
+}
+
+/// Something in a block that is not as its header says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{what} is {found}, expected {expected}")]
+pub struct CheckFailure {
+    /// What was compared.
+    pub what: String,
+    /// What the header says.
+    pub expected: String,
+    /// What execution gave.
+    pub found: String,
+    /// Index of the transaction that is to blame, where one is.
+    pub tx: Option<usize>,
+}

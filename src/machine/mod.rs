@@ -1,0 +1,15 @@
+//! State machines: the contract that they meet, the registry that finds them by name, and those in the box.
+
+mod context;
+mod contract;
+#[cfg(feature = "evm")]
+pub mod evm;
+pub mod ledger;
+mod registry;
+
+pub use context::{Context, Limits};
+pub use contract::{
+    AccessList, BlockInput, BlockOutcome, CheckFailure, ExecError, MachineVersion, OpenBlock,
+    PoisonPolicy, StateMachine, TxInput,
+};
+pub use registry::{Registry, UnknownMachine};

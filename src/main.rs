@@ -1,0 +1,3 @@
+//! The rewake program.
+
+fn main() {}

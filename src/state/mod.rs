@@ -1,0 +1,32 @@
+//! The state as key → value bytes: change sets, the overlays that collect them, and the digest of the whole.
+
+mod changes;
+mod digest;
+mod overlay;
+
+pub use changes::{Change, ChangeSet};
+pub use digest::StateDigest;
+pub(crate) use overlay::scan_layered;
+pub use overlay::{BlockOverlay, MemoryState, Writer};
+
+use crate::types::Bytes;
+
+/// A failure to read the state below.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("state cannot be read: {0}")]
+pub struct StateError(pub String);
+
+/// Reads the state as it stands below some overlay.
+pub trait StateRead {
+    /// Returns the value of a key, `None` where there is none.
+    ///
+    /// # Errors
+    /// [`StateError`] where the store below cannot be read.
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError>;
+
+    /// Visits every key that starts with `prefix`, ascending. Costs as much as there are such keys.
+    ///
+    /// # Errors
+    /// [`StateError`] where the store below cannot be read.
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&Bytes, &Bytes)) -> Result<(), StateError>;
+}

@@ -1,0 +1,238 @@
+//! Overlays: writes that are held above a state which stays as it is.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::event::Patch;
+use crate::state::{Change, ChangeSet, StateError, StateRead};
+use crate::types::Bytes;
+
+/// The step of a block that wrote a key last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Writer {
+    /// A patch before the block.
+    Patch,
+    /// The machine's hook before the transactions.
+    Begin,
+    /// The transaction at this index of the block.
+    Tx(u32),
+    /// The machine's hook after the transactions.
+    End,
+}
+
+impl std::fmt::Display for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Patch => f.write_str("a patch"),
+            Self::Begin => f.write_str("the block's opening"),
+            Self::Tx(index) => write!(f, "transaction {index}"),
+            Self::End => f.write_str("the block's closing"),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    before: Option<Bytes>,
+    after: Option<Bytes>,
+    writer: Writer,
+}
+
+/// The writes of one block above the state before it.
+pub struct BlockOverlay<'a> {
+    below: &'a dyn StateRead,
+    slots: HashMap<Bytes, Slot>,
+}
+
+impl std::fmt::Debug for BlockOverlay<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BlockOverlay({} keys)", self.slots.len())
+    }
+}
+
+impl<'a> BlockOverlay<'a> {
+    /// Makes an overlay without writes.
+    #[must_use]
+    pub fn new(below: &'a dyn StateRead) -> Self {
+        Self { below, slots: HashMap::new() }
+    }
+
+    /// Takes over the writes of one step.
+    ///
+    /// # Errors
+    /// [`StateError`] where the value before a first write cannot be read.
+    pub fn absorb(
+        &mut self,
+        writer: Writer,
+        writes: impl IntoIterator<Item = (Bytes, Option<Bytes>)>,
+    ) -> Result<(), StateError> {
+        for (key, after) in writes {
+            if let Some(slot) = self.slots.get_mut(&key) {
+                (slot.after, slot.writer) = (after, writer);
+            } else {
+                let before = self.below.get(&key)?;
+                self.slots.insert(key, Slot { before, after, writer });
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies a patch.
+    ///
+    /// # Errors
+    /// As [`BlockOverlay::absorb`].
+    pub fn patch(&mut self, patch: &Patch) -> Result<(), StateError> {
+        if patch.replaces_state {
+            let mut all = Vec::new();
+            self.scan(&[], &mut |key, _| all.push((key.clone(), None)))?;
+            self.absorb(Writer::Patch, all)?;
+        }
+        self.absorb(Writer::Patch, patch.entries.iter().cloned())
+    }
+
+    /// Ends the block: its net changes, and the last writer of each, in the order of the keys.
+    #[must_use]
+    pub fn finish(self) -> (ChangeSet, Vec<Writer>) {
+        let mut slots: Vec<_> = self.slots.into_iter().collect();
+        slots.retain(|(_, slot)| slot.before != slot.after);
+        slots.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let writers = slots.iter().map(|(_, slot)| slot.writer).collect();
+        let changes = slots.into_iter().map(|(key, Slot { before, after, .. })| Change {
+            key,
+            before,
+            after,
+        });
+        (ChangeSet::new(changes.collect()), writers)
+    }
+}
+
+impl StateRead for BlockOverlay<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
+        match self.slots.get(key) {
+            Some(slot) => Ok(slot.after.clone()),
+            None => self.below.get(key),
+        }
+    }
+
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&Bytes, &Bytes)) -> Result<(), StateError> {
+        let above = self.slots.iter().filter(|(key, _)| key.starts_with(prefix));
+        let above = above.map(|(key, slot)| (key.clone(), slot.after.clone())).collect();
+        scan_layered(self.below, above, prefix, visit)
+    }
+}
+
+/// Visits the keys of two layers in ascending order, the upper layer's values first.
+pub(crate) fn scan_layered(
+    below: &dyn StateRead,
+    above: BTreeMap<Bytes, Option<Bytes>>,
+    prefix: &[u8],
+    visit: &mut dyn FnMut(&Bytes, &Bytes),
+) -> Result<(), StateError> {
+    let mut above = above.into_iter().peekable();
+    below.scan(prefix, &mut |key, value| {
+        while let Some((upper, written)) = above.next_if(|(upper, _)| upper <= key) {
+            if let Some(written) = &written {
+                visit(&upper, written);
+            }
+            if upper == *key {
+                return;
+            }
+        }
+        visit(key, value);
+    })?;
+    for (key, value) in above {
+        if let Some(value) = &value {
+            visit(&key, value);
+        }
+    }
+    Ok(())
+}
+
+/// A whole state in memory: the base of a replay that has no store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryState {
+    entries: BTreeMap<Bytes, Bytes>,
+}
+
+impl MemoryState {
+    /// Writes or deletes one key.
+    pub fn set(&mut self, key: Bytes, value: Option<Bytes>) {
+        match value {
+            Some(value) => self.entries.insert(key, value),
+            None => self.entries.remove(&key),
+        };
+    }
+
+    /// Applies the values after a change set.
+    pub fn apply(&mut self, changes: &ChangeSet) {
+        for change in changes.changes() {
+            self.set(change.key.clone(), change.after.clone());
+        }
+    }
+}
+
+impl StateRead for MemoryState {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
+        Ok(self.entries.get(key).cloned())
+    }
+
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&Bytes, &Bytes)) -> Result<(), StateError> {
+        let from = self.entries.range(Bytes::from(prefix)..);
+        for (key, value) in from.take_while(|(key, _)| key.starts_with(prefix)) {
+            visit(key, value);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(key: &[u8], value: Option<&[u8]>) -> (Bytes, Option<Bytes>) {
+        (key.into(), value.map(Into::into))
+    }
+
+    fn base() -> MemoryState {
+        let mut state = MemoryState::default();
+        for key in [b"a", b"b", b"c"] {
+            state.set(Bytes::from(*key), Some(Bytes::from(*b"0")));
+        }
+        state
+    }
+
+    fn keys(state: &dyn StateRead, prefix: &[u8]) -> String {
+        let mut found = String::new();
+        state
+            .scan(prefix, &mut |key, value| {
+                found.push_str(&String::from_utf8_lossy(key));
+                found.push_str(&String::from_utf8_lossy(value));
+            })
+            .expect("memory can be read");
+        found
+    }
+
+    #[test]
+    fn an_overlay_covers_what_lies_below() {
+        let base = base();
+        let mut overlay = BlockOverlay::new(&base);
+        let writes = [entry(b"b", None), entry(b"bb", Some(b"1")), entry(b"d", Some(b"1"))];
+        overlay.absorb(Writer::Tx(0), writes).expect("memory can be read");
+        assert_eq!(keys(&overlay, b""), "a0bb1c0d1");
+        assert_eq!(keys(&overlay, b"b"), "bb1");
+        overlay.absorb(Writer::Tx(1), [entry(b"d", None)]).expect("memory can be read");
+        let (changes, writers) = overlay.finish();
+        // A key that was made and deleted within the block is no change.
+        assert_eq!(changes.changes().len(), 2);
+        assert_eq!(writers, [Writer::Tx(0), Writer::Tx(0)]);
+    }
+
+    #[test]
+    fn a_patch_that_replaces_the_state_deletes_the_rest() {
+        let base = base();
+        let mut overlay = BlockOverlay::new(&base);
+        let patch = Patch::new("witness", true, [entry(b"c", Some(b"1"))]);
+        overlay.patch(&patch).expect("memory can be read");
+        assert_eq!(keys(&overlay, b""), "c1");
+        assert_eq!(overlay.finish().0.changes().len(), 3);
+    }
+}

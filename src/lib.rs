@@ -2,8 +2,13 @@
 
 pub mod block;
 pub mod codec;
+pub mod diff;
 pub mod event;
 pub mod exec;
 pub mod machine;
+pub mod mempool;
+pub mod plan;
+pub mod recovery;
 pub mod state;
+pub mod store;
 pub mod types;

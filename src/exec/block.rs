@@ -233,7 +233,7 @@ impl Run<'_> {
         let mut attempts = 0u32;
         loop {
             attempts = attempts.saturating_add(1);
-            watch.begin();
+            watch.begin(self.input.height, seq);
             let result = panic_guard::run(|| catch_unwind(AssertUnwindSafe(|| body(self))));
             watch.end();
             let reason = match result {

@@ -1,12 +1,29 @@
 //! Execution: where the store and the machine meet.
 
+mod above;
 mod block;
+mod bus;
 mod clock;
+mod commit;
 mod panic_guard;
+mod reader;
+mod recover;
+mod rehearsed;
+mod report;
 mod retry;
+mod sandbox;
+mod start;
 mod watch;
 
 pub use block::{Access, BlockFailure, Executed, Executor, ExecutorSettings, Rulings};
+pub use bus::{Bus, Committed, Rehearsed};
 pub use clock::{Clock, SystemClock};
+pub use commit::{CommitMode, Difference};
+pub use reader::{BlockReader, PendingBlock};
+pub use recover::{Gate, RecoverError, Recovery, RecoveryOptions};
+pub use rehearsed::RehearsedBlock;
+pub use report::{Halt, HaltCause, Outcome, Report};
 pub use retry::RetryPolicy;
-pub use watch::Watch;
+pub use sandbox::FailedBlock;
+pub use start::{Examined, Refusal, examine};
+pub use watch::{Running, Watch};

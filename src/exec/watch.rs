@@ -3,38 +3,66 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::types::{Height, Seq};
+
 /// Shared between the thread that executes and the thread that watches it.
 #[derive(Debug)]
 pub struct Watch {
     epoch: Instant,
     /// Microseconds from `epoch` to the start of the step, plus one; zero between steps.
     started: AtomicU64,
+    height: AtomicU64,
+    /// Position of the transaction; zero where the step is none.
+    seq: AtomicU64,
     stop: AtomicBool,
+}
+
+/// A step that is being executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Its block.
+    pub height: Height,
+    /// Position of its transaction; `None` for a hook of the block.
+    pub seq: Option<Seq>,
+    /// For how long.
+    pub time: Duration,
 }
 
 impl Default for Watch {
     fn default() -> Self {
-        Self { epoch: Instant::now(), started: AtomicU64::new(0), stop: AtomicBool::new(false) }
+        Self {
+            epoch: Instant::now(),
+            started: AtomicU64::new(0),
+            height: AtomicU64::new(0),
+            seq: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+        }
     }
 }
 
 impl Watch {
     /// Marks the start of a step.
-    pub(crate) fn begin(&self) {
-        self.started.store(self.now().saturating_add(1), Ordering::Relaxed);
+    pub(crate) fn begin(&self, height: Height, seq: Option<Seq>) {
+        self.height.store(height.get(), Ordering::Relaxed);
+        self.seq.store(seq.map_or(0, Seq::get), Ordering::Relaxed);
+        self.started.store(self.now().saturating_add(1), Ordering::Release);
     }
 
     /// Marks the end of a step, and takes back a stop that came too late for it.
     pub(crate) fn end(&self) {
-        self.started.store(0, Ordering::Relaxed);
+        self.started.store(0, Ordering::Release);
         self.stop.store(false, Ordering::Relaxed);
     }
 
-    /// Returns how long the present step has been running; `None` between steps.
+    /// Returns the present step; `None` between steps.
     #[must_use]
-    pub fn running(&self) -> Option<Duration> {
-        let started = self.started.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(Duration::from_micros(self.now().saturating_sub(started)))
+    pub fn running(&self) -> Option<Running> {
+        let started = self.started.load(Ordering::Acquire).checked_sub(1)?;
+        Some(Running {
+            height: Height(self.height.load(Ordering::Relaxed)),
+            seq: Seq::new(self.seq.load(Ordering::Relaxed)),
+            time: Duration::from_micros(self.now().saturating_sub(started)),
+        })
     }
 
     /// Makes the present step fail at its next read or write.

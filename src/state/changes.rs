@@ -1,7 +1,7 @@
 //! Change sets: the values of every written key before and after a block.
 
 use crate::codec::{CodecError, Reader, Writer, count};
-use crate::types::{Bytes, Digest};
+use crate::types::Bytes;
 
 /// The value of one key before and after.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +44,13 @@ impl ChangeSet {
     /// Returns the change of a key, where there is one.
     #[must_use]
     pub fn find(&self, key: &[u8]) -> Option<&Change> {
-        let at = self.0.binary_search_by(|change| (*change.key).cmp(key)).ok()?;
-        self.0.get(at)
+        self.0.get(self.position(key)?)
+    }
+
+    /// Returns the index of the change of a key, where there is one.
+    #[must_use]
+    pub fn position(&self, key: &[u8]) -> Option<usize> {
+        self.0.binary_search_by(|change| (*change.key).cmp(key)).ok()
     }
 
     /// Returns the canonical bytes: the count, then `key · before · after` of each.
@@ -81,10 +86,10 @@ impl ChangeSet {
         Ok(Self(changes))
     }
 
-    /// Returns the digest of canonical bytes.
+    /// Returns the keys with their values after.
     #[must_use]
-    pub fn digest_of(encoded: &[u8]) -> Digest {
-        Digest::of(encoded)
+    pub fn into_writes(self) -> Vec<(Bytes, Option<Bytes>)> {
+        self.0.into_iter().map(|change| (change.key, change.after)).collect()
     }
 
     /// Returns the first key on which two change sets differ.

@@ -3,18 +3,22 @@
 mod changes;
 mod digest;
 mod overlay;
+mod recording;
 
 pub use changes::{Change, ChangeSet};
 pub use digest::StateDigest;
 pub(crate) use overlay::scan_layered;
+pub use recording::RecordingState;
 pub use overlay::{BlockOverlay, MemoryState, Writer};
+
+use std::sync::Arc;
 
 use crate::types::Bytes;
 
-/// A failure to read the state below.
+/// A failure to read the state below; the cause is the error of whatever holds it.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("state cannot be read: {0}")]
-pub struct StateError(pub String);
+#[error("the state cannot be read: {0}")]
+pub struct StateError(pub Arc<dyn std::error::Error + Send + Sync>);
 
 /// Reads the state as it stands below some overlay.
 pub trait StateRead {

@@ -1,0 +1,176 @@
+//! The diff: what the log holds beyond the checkpoint, and whether the two tables meet.
+//!
+//! Pure. Events are folded in their order; nothing but counts, the mempool and the verdicts is kept, so that a long
+//! backlog needs no more memory than a short one.
+
+use std::collections::BTreeMap;
+
+use crate::event::{EventBody, Order, Ruling};
+use crate::mempool::Mempool;
+use crate::types::{Height, Seq};
+
+/// What the log holds after the checkpoint's order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Blocks that are ordered and not confirmed.
+    pub blocks: u64,
+    /// Transactions in them.
+    pub txs: u64,
+    /// The first of those blocks.
+    pub first: Option<Height>,
+    /// The last block that was ever ordered, confirmed or not.
+    pub last_ordered: Option<Height>,
+    /// Patches that wait for the next order.
+    pub patches: u64,
+    /// Transactions that were received and are in no block.
+    pub mempool: Mempool,
+    /// Verdicts on transactions.
+    pub verdicts: Verdicts,
+}
+
+/// An order that contradicts the log before it. No program writes one: the log was tampered with or is damaged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    /// Its height is not above the last one.
+    #[error("order of block {} follows block {}", found.get(), last.get())]
+    HeightNotAscending {
+        /// Its height.
+        found: Height,
+        /// The height before.
+        last: Height,
+    },
+    /// A transaction is not waiting: never received, or ordered already.
+    #[error("order of block {} names the transaction at {}, which is not waiting", height.get(), tx.get())]
+    TxNotWaiting {
+        /// Its height.
+        height: Height,
+        /// Position of the transaction.
+        tx: Seq,
+    },
+}
+
+impl Backlog {
+    /// Starts at a checkpoint: the last confirmed height and the mempool as of its order.
+    #[must_use]
+    pub fn at(last: Option<Height>, mempool: Mempool) -> Self {
+        Self { last_ordered: last, mempool, ..Self::default() }
+    }
+
+    /// Takes up the next event.
+    ///
+    /// # Errors
+    /// [`OrderError`] where an order contradicts what came before it.
+    pub fn fold(&mut self, seq: Seq, event: &EventBody) -> Result<(), OrderError> {
+        match event {
+            EventBody::Patch(_) => self.patches = self.patches.saturating_add(1),
+            EventBody::Tx(_) => self.receive(seq),
+            EventBody::Order(order) => self.order(order)?,
+            EventBody::Verdict(verdict) => {
+                if verdict.ruling == Ruling::Release {
+                    self.mempool.insert(verdict.tx);
+                }
+                self.verdicts.add(seq, verdict.tx, verdict.ruling.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up a received transaction whose bytes need not be looked at.
+    pub fn receive(&mut self, seq: Seq) {
+        self.mempool.insert(seq);
+    }
+
+    fn order(&mut self, order: &Order) -> Result<(), OrderError> {
+        self.check(order.height, &order.txs)?;
+        for tx in &order.txs {
+            self.mempool.remove(*tx);
+        }
+        self.blocks = self.blocks.saturating_add(1);
+        self.txs = self.txs.saturating_add(crate::codec::count(order.txs.len()));
+        self.patches = 0;
+        self.first = self.first.or(Some(order.height));
+        self.last_ordered = Some(order.height);
+        Ok(())
+    }
+
+    /// Says whether a block may be ordered next.
+    ///
+    /// # Errors
+    /// [`OrderError`] where its height is not above the last one or a transaction is not waiting.
+    pub fn check(&self, height: Height, txs: &[Seq]) -> Result<(), OrderError> {
+        if let Some(last) = self.last_ordered.filter(|last| height <= *last) {
+            return Err(OrderError::HeightNotAscending { found: height, last });
+        }
+        let mut sorted = txs.to_vec();
+        sorted.sort_unstable();
+        let twice = sorted.windows(2).find_map(|pair| match pair {
+            [a, b] if a == b => Some(*a),
+            _ => None,
+        });
+        let stranger = || txs.iter().find(|tx| !self.mempool.contains(**tx)).copied();
+        match twice.or_else(stranger) {
+            Some(tx) => Err(OrderError::TxNotWaiting { height, tx }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The verdicts of a stretch of the log, by transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    by_tx: BTreeMap<Seq, Vec<(Seq, Ruling)>>,
+}
+
+impl Verdicts {
+    /// Adds a verdict; verdicts are added in the order of their positions.
+    pub fn add(&mut self, seq: Seq, tx: Seq, ruling: Ruling) {
+        self.by_tx.entry(tx).or_default().push((seq, ruling));
+    }
+
+    /// Returns the verdict that keeps a transaction out of the block whose order stands at `order`, with its reason.
+    ///
+    /// It is the first verdict on the transaction after that order: what follows a release belongs to a later order.
+    #[must_use]
+    pub fn quarantine(&self, order: Seq, tx: Seq) -> Option<(Seq, &str)> {
+        let after = self.by_tx.get(&tx)?.iter().find(|(seq, _)| *seq > order)?;
+        match after {
+            (seq, Ruling::Quarantine { reason, .. }) => Some((*seq, reason)),
+            _ => None,
+        }
+    }
+
+    /// Returns the last verdict on each transaction.
+    pub fn last(&self) -> impl Iterator<Item = (Seq, Seq, &Ruling)> {
+        self.by_tx.iter().filter_map(|(tx, verdicts)| {
+            verdicts.last().map(|(seq, ruling)| (*tx, *seq, ruling))
+        })
+    }
+
+    /// Says whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_tx.is_empty()
+    }
+}
+
+/// Finds the first of `count` blocks at which two histories part; `agrees` is asked O(log count) times.
+///
+/// Chain digests cover everything before them, so agreement at one block means agreement at all before it.
+///
+/// # Errors
+/// Those of `agrees`.
+pub fn first_difference<E>(
+    count: u64,
+    mut agrees: impl FnMut(u64) -> Result<bool, E>,
+) -> Result<Option<u64>, E> {
+    let (mut low, mut high) = (0, count);
+    while low < high {
+        let middle = low.midpoint(high);
+        if agrees(middle)? {
+            low = middle.saturating_add(1);
+        } else {
+            high = middle;
+        }
+    }
+    Ok((low < count).then_some(low))
+}

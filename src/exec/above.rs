@@ -1,0 +1,198 @@
+//! The state above the checkpoint: what uncommitted blocks wrote, over the block table's own state, which is only read.
+//!
+//! No table is copied. Reading main.db between two commits sees the checkpoint; and a key that an uncommitted block
+//! wrote is answered from above it, so a commit of earlier blocks changes nothing that is read through here.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::state::{ChangeSet, StateError, StateRead, scan_layered};
+use crate::store::{SandboxBase, SandboxDb, Store, StoreError};
+use crate::types::Bytes;
+
+/// The sandbox database, made when it is first needed.
+pub(crate) struct Spill {
+    store: Arc<Store>,
+    base: SandboxBase,
+    database: Mutex<Option<SandboxDb>>,
+    /// Set when the thread that fills it was given up on: that thread must not write any more.
+    abandoned: AtomicBool,
+}
+
+impl Spill {
+    pub(crate) const fn new(store: Arc<Store>, base: SandboxBase, found: Option<SandboxDb>) -> Self {
+        Self { store, base, database: Mutex::new(found), abandoned: AtomicBool::new(false) }
+    }
+
+    /// Uses the database, which is made where there is none yet.
+    pub(crate) fn write<R>(
+        &self,
+        body: impl FnOnce(&mut SandboxDb) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        let mut held = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(database) = held.as_mut() {
+            return body(database);
+        }
+        let mut database = self.store.new_sandbox()?;
+        database.start(&self.base)?;
+        body(held.insert(database))
+    }
+
+    /// Uses the database where there is one.
+    pub(crate) fn read<R>(
+        &self,
+        body: impl FnOnce(&SandboxDb) -> Result<R, StoreError>,
+    ) -> Result<Option<R>, StoreError> {
+        let held = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().map(body).transpose()
+    }
+
+    /// Takes the database away from the thread that fills it.
+    pub(crate) fn abandon(&self) -> Option<SandboxDb> {
+        let mut held = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        self.abandoned.store(true, Ordering::Relaxed);
+        held.take()
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// Closes the database and deletes it.
+    pub(crate) fn remove(&self) -> Result<(), StoreError> {
+        let mut held = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(held.take());
+        self.store.drop_sandbox()
+    }
+}
+
+/// What uncommitted blocks wrote, in memory as far as the budget goes, and a cache of what lies below.
+pub(crate) struct AboveCheckpoint {
+    store: Arc<Store>,
+    spill: Arc<Spill>,
+    written: HashMap<Bytes, Option<Bytes>>,
+    written_bytes: usize,
+    /// Whether some of what was written is in the sandbox database.
+    spilled: bool,
+    below: RefCell<Cache>,
+    written_bytes_max: usize,
+    cached_bytes_max: usize,
+}
+
+#[derive(Default)]
+struct Cache {
+    entries: HashMap<Bytes, Option<Bytes>>,
+    bytes: usize,
+}
+
+impl AboveCheckpoint {
+    /// Opens the state; `memory_bytes` bounds what was written and, once more, what is cached of the state below.
+    pub(crate) fn new(store: Arc<Store>, spill: Arc<Spill>, memory_bytes: usize) -> Self {
+        Self {
+            store,
+            spill,
+            written: HashMap::new(),
+            written_bytes: 0,
+            spilled: false,
+            below: RefCell::default(),
+            written_bytes_max: memory_bytes,
+            cached_bytes_max: memory_bytes,
+        }
+    }
+
+    /// Never moves what was written out of memory: for batches, which have a limit of their own.
+    pub(crate) const fn without_spilling(mut self) -> Self {
+        self.written_bytes_max = usize::MAX;
+        self
+    }
+
+    /// Takes over the values after a block.
+    pub(crate) fn apply(&mut self, changes: &ChangeSet) -> Result<(), StoreError> {
+        for change in changes.changes() {
+            let added = entry_bytes(&change.key, change.after.as_ref());
+            if let Some(held) = self.written.get_mut(&change.key) {
+                let freed = entry_bytes(&change.key, held.as_ref());
+                self.written_bytes = self.written_bytes.saturating_add(added).saturating_sub(freed);
+                held.clone_from(&change.after);
+            } else {
+                self.written_bytes = self.written_bytes.saturating_add(added);
+                self.written.insert(change.key.clone(), change.after.clone());
+            }
+        }
+        if self.written_bytes > self.written_bytes_max {
+            self.spill.write(|database| database.add_overlay(self.written.iter()))?;
+            self.written.clear();
+            (self.written_bytes, self.spilled) = (0, true);
+        }
+        Ok(())
+    }
+
+    /// Forgets what was written, all of which the checkpoint holds by now.
+    pub(crate) fn committed(&mut self) -> Result<(), StoreError> {
+        let cache = self.below.get_mut();
+        if self.spilled {
+            self.spill.write(SandboxDb::clear_overlay)?;
+            *cache = Cache::default();
+            self.spilled = false;
+        }
+        for (key, value) in self.written.drain() {
+            cache.insert(key, value, self.cached_bytes_max);
+        }
+        self.written_bytes = 0;
+        Ok(())
+    }
+
+    fn read_below(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
+        if self.spilled
+            && let Some(Some(entry)) = self.spill.read(|database| database.overlay(key))?
+        {
+            return Ok(entry);
+        }
+        if let Some(cached) = self.below.borrow().entries.get(key) {
+            return Ok(cached.clone());
+        }
+        let value = self.store.main().get(key)?;
+        self.below.borrow_mut().insert(key.into(), value.clone(), self.cached_bytes_max);
+        Ok(value)
+    }
+}
+
+impl Cache {
+    fn insert(&mut self, key: Bytes, value: Option<Bytes>, budget: usize) {
+        if self.bytes > budget {
+            *self = Self::default();
+        }
+        self.bytes = self.bytes.saturating_add(entry_bytes(&key, value.as_ref()));
+        self.entries.insert(key, value);
+    }
+}
+
+impl StateRead for AboveCheckpoint {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
+        match self.written.get(key) {
+            Some(written) => Ok(written.clone()),
+            None => self.read_below(key),
+        }
+    }
+
+    fn scan(
+        &self,
+        prefix: &[u8],
+        visit: &mut dyn FnMut(&Bytes, &Bytes),
+    ) -> Result<(), StateError> {
+        let spilled = self.spill.read(|database| database.overlay_scan(prefix))?;
+        let spilled = spilled.unwrap_or_default().into_iter().filter(|_| self.spilled);
+        let mut above: std::collections::BTreeMap<_, _> = spilled.collect();
+        let written = self.written.iter().filter(|(key, _)| key.starts_with(prefix));
+        above.extend(written.map(|(key, value)| (key.clone(), value.clone())));
+        scan_layered(&*self.store.main(), above, prefix, visit)
+    }
+}
+
+/// About what an entry takes in a hash map: its bytes, two shared pointers with counts, and the slot.
+fn entry_bytes(key: &Bytes, value: Option<&Bytes>) -> usize {
+    key.len().saturating_add(value.map_or(0, |value| value.len().saturating_add(16))).saturating_add(64)
+}

@@ -1,0 +1,165 @@
+//! Reads the log as blocks: each order with its patches, transactions and verdicts, one at a time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::block::OrderRef;
+use crate::diff::Verdicts;
+use crate::event::{EventBody, Kind, Order, Patch, Ruling};
+use crate::exec::Rulings;
+use crate::exec::start::READ_BYTES;
+use crate::machine::{BlockInput, TxInput};
+use crate::store::{QuarantineWrite, Store, StoreError, StoredEvent};
+use crate::types::{Bytes, Seq};
+
+/// Bytes of recent transactions that are kept for the order that will name them.
+const WINDOW_BYTES: usize = 16 << 20;
+
+/// An ordered block as it is to be executed.
+#[derive(Clone, Debug)]
+pub struct PendingBlock {
+    /// Where its order stands.
+    pub order: OrderRef,
+    /// What the machine is handed.
+    pub input: BlockInput,
+    /// Transactions that verdicts keep out of it.
+    pub rulings: Rulings,
+    /// Those verdicts.
+    pub quarantined: Vec<QuarantineWrite>,
+    /// Transactions that joined the mempool since the order before.
+    pub received: Vec<Seq>,
+    /// Quarantined transactions that were released or discarded since the order before, with the verdict.
+    pub settled: Vec<(Seq, Seq)>,
+}
+
+/// Reads blocks from a position of the log up to its end at the time of making.
+pub struct BlockReader {
+    store: Arc<Store>,
+    verdicts: Arc<Verdicts>,
+    next: Seq,
+    end: u64,
+    events: VecDeque<StoredEvent>,
+    window: TxWindow,
+    since: Since,
+}
+
+/// What was read since the last order.
+#[derive(Default)]
+struct Since {
+    patches: Vec<Patch>,
+    received: Vec<Seq>,
+    settled: Vec<(Seq, Seq)>,
+}
+
+impl BlockReader {
+    /// Starts at the event after a checkpoint's order, or at the first event.
+    #[must_use]
+    pub fn new(store: Arc<Store>, after: Option<Seq>, verdicts: Arc<Verdicts>) -> Self {
+        let end = store.log().head().seq;
+        let next = after.map_or(Seq::FIRST, Seq::next);
+        let window = TxWindow { first: next.get(), entries: VecDeque::new(), bytes: 0 };
+        let (events, since) = (VecDeque::new(), Since::default());
+        Self { store, verdicts, next, end, events, window, since }
+    }
+
+    /// Returns the next ordered block; `None` at the end of the log.
+    ///
+    /// # Errors
+    /// [`StoreError`] where an event cannot be read.
+    pub fn next_block(&mut self) -> Result<Option<PendingBlock>, StoreError> {
+        while let Some(event) = self.next_event()? {
+            if event.kind == Kind::Tx && event.body.len() >= 32 {
+                self.since.received.push(event.seq);
+                self.window.push(Some(tx_input(&event)));
+                continue;
+            }
+            self.window.push(None);
+            let body = event.decode().map_err(|error| self.store.log().codec(event.seq, error))?;
+            match body {
+                EventBody::Tx(_) => {}
+                EventBody::Patch(patch) => self.since.patches.push(patch),
+                EventBody::Verdict(verdict) => {
+                    if verdict.ruling == Ruling::Release {
+                        self.since.received.push(verdict.tx);
+                    }
+                    if !matches!(verdict.ruling, Ruling::Quarantine { .. }) {
+                        self.since.settled.push((verdict.tx, event.seq));
+                    }
+                }
+                EventBody::Order(order) => return self.assemble(&event, order).map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_event(&mut self) -> Result<Option<StoredEvent>, StoreError> {
+        if self.events.is_empty() && self.next.get() <= self.end {
+            self.events = self.store.log().read(self.next, READ_BYTES)?.into();
+        }
+        let event = self.events.pop_front().filter(|event| event.seq.get() <= self.end);
+        if let Some(event) = &event {
+            self.next = event.seq.next();
+        }
+        Ok(event)
+    }
+
+    fn assemble(&mut self, event: &StoredEvent, order: Order) -> Result<PendingBlock, StoreError> {
+        let height = order.height;
+        let mut txs = Vec::with_capacity(order.txs.len());
+        let (mut rulings, mut quarantined) = (Rulings::new(), Vec::new());
+        for seq in order.txs {
+            let tx = match self.window.find(seq) {
+                Some(tx) => tx,
+                None => tx_input(&self.store.log().event(seq)?),
+            };
+            txs.push(tx);
+            if let Some((verdict, reason)) = self.verdicts.quarantine(event.seq, seq) {
+                rulings.insert(seq, reason.to_owned());
+                quarantined.push(QuarantineWrite { tx: seq, height, verdict });
+            }
+        }
+        let Since { patches, received, settled } = std::mem::take(&mut self.since);
+        let order_ref = OrderRef { height, seq: event.seq, chain: event.chain };
+        let input = BlockInput { height, header: order.header, patches, txs };
+        Ok(PendingBlock { order: order_ref, input, rulings, quarantined, received, settled })
+    }
+}
+
+/// Reads one transaction; an event too short for an identity gives the zero identity, which no log's chain lets pass.
+pub(crate) fn tx_input(event: &StoredEvent) -> TxInput {
+    let (id, payload) = event.body.split_first_chunk::<32>().unwrap_or((&[0; 32], &[]));
+    TxInput {
+        seq: event.seq,
+        id: crate::types::TxId(*id),
+        payload: Bytes::from(payload),
+        created: event.created,
+    }
+}
+
+/// The transactions of the last stretch of events, found by position.
+struct TxWindow {
+    first: u64,
+    entries: VecDeque<Option<TxInput>>,
+    bytes: usize,
+}
+
+impl TxWindow {
+    fn push(&mut self, tx: Option<TxInput>) {
+        self.bytes = self.bytes.saturating_add(size(tx.as_ref()));
+        self.entries.push_back(tx);
+        while self.bytes > WINDOW_BYTES {
+            let Some(oldest) = self.entries.pop_front() else { break };
+            self.bytes = self.bytes.saturating_sub(size(oldest.as_ref()));
+            self.first = self.first.saturating_add(1);
+        }
+    }
+
+    fn find(&self, seq: Seq) -> Option<TxInput> {
+        let at = usize::try_from(seq.get().checked_sub(self.first)?).ok()?;
+        self.entries.get(at)?.clone()
+    }
+}
+
+fn size(tx: Option<&TxInput>) -> usize {
+    std::mem::size_of::<TxInput>().saturating_add(tx.map_or(0, |tx| tx.payload.len()))
+}

@@ -1,0 +1,411 @@
+//! Recovery: rehearse, then commit; one bad transaction never stops the rest, and a crash in between resumes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::diff::Verdicts;
+use crate::event::{EventBody, Ruling, Verdict};
+use crate::exec::bus::{Bus, Committed, Rehearsed};
+use crate::exec::commit::{CommitError, CommitParts, Committer};
+use crate::exec::report::{Halt, HaltCause, Outcome, Report, peak_rss_bytes};
+use crate::exec::sandbox::{Extent, FailedBlock, RehearseError, Sandbox, SandboxParts};
+use crate::exec::{
+    BlockFailure, BlockReader, CommitMode, Examined, Executor, ExecutorSettings, Running,
+};
+use crate::machine::PoisonPolicy;
+use crate::plan::BatchLimits;
+use crate::recovery::Label;
+use crate::store::{Problem, SandboxDb, StoreError};
+use crate::types::Seq;
+
+/// When rehearsed blocks are committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// After the whole backlog is rehearsed.
+    #[default]
+    All,
+    /// Batch by batch, for very long backlogs.
+    Batch,
+}
+
+type OnFailure = dyn Fn(&FailedBlock) -> Option<PathBuf> + Send + Sync;
+
+/// How a recovery works; none of it changes its result.
+#[derive(Clone)]
+pub struct RecoveryOptions {
+    /// Where committed effects come from.
+    pub commit: CommitMode,
+    /// When they are committed.
+    pub gate: Gate,
+    /// When a batch is full.
+    pub batch: BatchLimits,
+    /// Bytes of memory for what is rehearsed and not committed; beyond it the sandbox database is used.
+    pub memory_bytes: usize,
+    /// Longest time that one step of a block may take; then it is stopped, and given up on after as long again.
+    pub step_time_max: Duration,
+    /// How blocks are executed.
+    pub executor: ExecutorSettings,
+    /// Told what is rehearsed.
+    pub rehearsed: Bus<Rehearsed>,
+    /// Told what is committed.
+    pub committed: Bus<Committed>,
+    /// Called with each block that cannot be executed; may write a bundle and return its path.
+    pub on_failure: Option<Arc<OnFailure>>,
+}
+
+impl Default for RecoveryOptions {
+    fn default() -> Self {
+        Self {
+            commit: CommitMode::default(),
+            gate: Gate::default(),
+            batch: BatchLimits::default(),
+            memory_bytes: 96 << 20,
+            step_time_max: Duration::from_secs(30),
+            executor: ExecutorSettings::default(),
+            rehearsed: Bus::default(),
+            committed: Bus::default(),
+            on_failure: None,
+        }
+    }
+}
+
+/// Threads that may be given up on before recovery halts.
+const ABANDONED_MAX: u32 = 8;
+
+/// A failure of the store during recovery. What was committed before it stays; the next recovery goes on from there.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct RecoverError(#[from] pub StoreError);
+
+/// A recovery of an examined node.
+pub struct Recovery {
+    node: Examined,
+    options: RecoveryOptions,
+    verdicts: Arc<Verdicts>,
+    abandoned: u32,
+    tally: Tally,
+}
+
+#[derive(Default)]
+struct Tally {
+    rehearse: Duration,
+    commit: Duration,
+    resumed: u64,
+    retries: u64,
+    bundles: Vec<PathBuf>,
+}
+
+/// Why recovery does not go on.
+enum Stop {
+    Store(StoreError),
+    Halt(Halt),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Recovery {
+    /// Prepares the recovery of a node that was examined.
+    #[must_use]
+    pub fn new(node: Examined, options: RecoveryOptions) -> Self {
+        let verdicts = Arc::new(node.backlog.verdicts.clone());
+        Self { node, options, verdicts, abandoned: 0, tally: Tally::default() }
+    }
+
+    /// Brings the block table up to the log.
+    ///
+    /// # Errors
+    /// [`RecoverError`] where the store fails. A block that cannot be executed or verified is no error but a report
+    /// with [`Outcome::Halted`].
+    pub fn run(mut self) -> Result<(Examined, Report), RecoverError> {
+        let started = Instant::now();
+        let reader = self.reader();
+        let parts = CommitParts {
+            store: Arc::clone(&self.node.store),
+            executor: self.executor(),
+            mode: self.options.commit,
+            limits: self.options.batch,
+            clock: Arc::clone(&self.options.executor.clock),
+            bus: self.options.committed.clone(),
+            memory_bytes: self.options.memory_bytes,
+        };
+        let mut committer = Committer::new(parts, self.node.checkpoint.as_ref(), || reader)?;
+        let halt = if self.node.label == Label::InSync {
+            // Whatever an earlier process left there has been committed.
+            self.node.store.drop_sandbox()?;
+            None
+        } else {
+            self.node.store.log().arm()?;
+            match self.replay(&mut committer) {
+                Ok(()) => None,
+                Err(Stop::Halt(halt)) => Some(halt),
+                Err(Stop::Store(error)) => return Err(error.into()),
+            }
+        };
+        let report = self.report(&committer, halt, started)?;
+        self.node.checkpoint = self.node.store.main().head()?;
+        self.node.log_head = self.node.store.log().head();
+        Ok((self.node, report))
+    }
+
+    fn replay(&mut self, committer: &mut Committer) -> Result<(), Stop> {
+        let mut sandbox = self.open_sandbox(self.node.store.sandbox()?)?;
+        let extent = match self.options.gate {
+            Gate::All => Extent::All,
+            Gate::Batch => Extent::Batch(self.options.batch),
+        };
+        loop {
+            let (next, rehearsed) = self.rehearse(sandbox, extent);
+            sandbox = next?;
+            let rehearsal = sandbox.take();
+            let done = rehearsal.is_empty();
+            let clock = Instant::now();
+            let committed = committer.commit(rehearsal);
+            self.tally.commit += clock.elapsed();
+            committed.map_err(commit_stop)?;
+            sandbox.committed()?;
+            rehearsed?;
+            if done || self.options.gate == Gate::All {
+                break;
+            }
+        }
+        self.tally.retries = sandbox.retries();
+        sandbox.spill().remove()?;
+        Ok(())
+    }
+
+    /// Rehearses an extent; a transaction that cannot be executed is dealt with by the machine's policy.
+    ///
+    /// The sandbox comes back even where the rehearsal stopped, since what it verified is to be committed.
+    fn rehearse(
+        &mut self,
+        mut sandbox: Sandbox,
+        extent: Extent,
+    ) -> (Result<Sandbox, Stop>, Result<(), Stop>) {
+        let clock = Instant::now();
+        let stopped = loop {
+            match self.rehearse_watched(sandbox, extent) {
+                Ok((back, Ok(()))) => {
+                    sandbox = back;
+                    break Ok(());
+                }
+                Ok((back, Err(error))) => {
+                    sandbox = back;
+                    if let Err(stop) = self.deal_with(&mut sandbox, error) {
+                        break Err(stop);
+                    }
+                }
+                Err(abandoned) => match self.start_over(abandoned) {
+                    Ok(fresh) => sandbox = fresh,
+                    Err(stop) => return (Err(stop), Ok(())),
+                },
+            }
+        };
+        self.tally.rehearse += clock.elapsed();
+        (Ok(sandbox), stopped)
+    }
+
+    /// Rehearses on a thread of its own, so that a step that never ends can be given up on.
+    fn rehearse_watched(
+        &self,
+        mut sandbox: Sandbox,
+        extent: Extent,
+    ) -> Result<(Sandbox, Result<(), RehearseError>), Abandoned> {
+        let (watch, spill) = (Arc::clone(sandbox.watch()), Arc::clone(sandbox.spill()));
+        let (sender, receiver) = mpsc::channel();
+        let spawned = std::thread::Builder::new().name("rehearse".to_owned()).spawn(move || {
+            let result = sandbox.rehearse(extent);
+            // Nobody receives where this thread was given up on.
+            let _ = sender.send((sandbox, result));
+        });
+        if let Err(error) = spawned {
+            let reason = format!("no thread can be started: {error}");
+            return Err(Abandoned { running: None, database: spill.abandon(), reason });
+        }
+        let limit = self.options.step_time_max;
+        loop {
+            match receiver.recv_timeout((limit / 4).clamp(MILLISECOND, 100 * MILLISECOND)) {
+                Ok(done) => return Ok(done),
+                Err(RecvTimeoutError::Disconnected) => {
+                    let reason = "the rehearsing thread ended without an answer".to_owned();
+                    return Err(Abandoned { running: None, database: spill.abandon(), reason });
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let Some(running) = watch.running().filter(|running| running.time > limit) else {
+                continue;
+            };
+            watch.stop_step();
+            if running.time > limit * 2 {
+                let limit_ms = limit.as_millis();
+                let reason = format!("ran longer than {limit_ms} ms and did not stop");
+                return Err(Abandoned { running: Some(running), database: spill.abandon(), reason });
+            }
+        }
+    }
+
+    fn deal_with(&mut self, sandbox: &mut Sandbox, error: RehearseError) -> Result<(), Stop> {
+        let failure = match error {
+            RehearseError::Store(error) => return Err(error.into()),
+            RehearseError::Block(BlockFailure::State(error)) => return Err(store_error(&error).into()),
+            RehearseError::Block(failure) => failure,
+        };
+        if let Some(hook) = &self.options.on_failure
+            && let Some(failed) = sandbox.failed(&failure)
+        {
+            self.tally.bundles.extend(hook(&failed));
+        }
+        let BlockFailure::Poison { seq: Some(seq), reason, attempts, .. } = &failure else {
+            return Err(Stop::Halt(halt(&failure)));
+        };
+        if self.node.machine.poison_policy() == PoisonPolicy::Halt {
+            return Err(Stop::Halt(halt(&failure)));
+        }
+        let verdict = self.log_verdict(*seq, reason, *attempts)?;
+        sandbox.rule(*seq, verdict, reason.clone());
+        Ok(())
+    }
+
+    /// Goes on with a fresh sandbox after a step that did not end: the transaction is kept out by a verdict.
+    fn start_over(&mut self, abandoned: Abandoned) -> Result<Sandbox, Stop> {
+        let Abandoned { running, database, reason } = abandoned;
+        self.abandoned += 1;
+        let height = running.map(|running| running.height);
+        let halt = |reason| Stop::Halt(Halt { cause: HaltCause::Poison, height, reason });
+        let Some(seq) = running.and_then(|running| running.seq) else {
+            return Err(halt(reason));
+        };
+        if self.node.machine.poison_policy() == PoisonPolicy::Halt {
+            return Err(halt(format!("transaction at event {}: {reason}", seq.get())));
+        }
+        if self.abandoned > ABANDONED_MAX {
+            return Err(halt(format!("more than {ABANDONED_MAX} transactions did not end")));
+        }
+        self.log_verdict(seq, &reason, 1)?;
+        Ok(self.open_sandbox(database)?)
+    }
+
+    fn log_verdict(&mut self, tx: Seq, reason: &str, attempts: u32) -> Result<Seq, StoreError> {
+        let ruling = Ruling::Quarantine { reason: reason.to_owned(), attempts };
+        let event = EventBody::Verdict(Verdict { tx, ruling: ruling.clone() });
+        let now = self.options.executor.clock.now();
+        // CRASH: from here on every replay keeps the transaction out, whatever its execution would give then.
+        let appended = self.node.store.log().append(now, &[event])?;
+        Arc::make_mut(&mut self.verdicts).add(appended.first, tx, ruling);
+        tracing::warn!(seq = tx.get(), reason, "transaction quarantined");
+        Ok(appended.first)
+    }
+
+    fn open_sandbox(&mut self, found: Option<SandboxDb>) -> Result<Sandbox, StoreError> {
+        let parts = SandboxParts {
+            store: Arc::clone(&self.node.store),
+            executor: self.executor(),
+            checkpoint: self.node.store.main().head()?,
+            verdicts: Arc::clone(&self.verdicts),
+            bus: self.options.rehearsed.clone(),
+            memory_bytes: self.options.memory_bytes,
+        };
+        let sandbox = Sandbox::open(parts, found)?;
+        self.tally.resumed = self.tally.resumed.max(sandbox.resumed());
+        Ok(sandbox)
+    }
+
+    fn executor(&self) -> Executor {
+        Executor::new(Arc::clone(&self.node.machine), self.options.executor.clone())
+    }
+
+    fn reader(&self) -> BlockReader {
+        let after = self.node.checkpoint.as_ref().map(|row| row.order.seq);
+        BlockReader::new(Arc::clone(&self.node.store), after, Arc::clone(&self.verdicts))
+    }
+
+    fn report(
+        &self,
+        committer: &Committer,
+        halt: Option<Halt>,
+        started: Instant,
+    ) -> Result<Report, StoreError> {
+        let totals = committer.totals();
+        let outcome = match (&halt, totals.counts.quarantined, self.node.label) {
+            (Some(_), ..) => Outcome::Halted,
+            (None, _, Label::InSync) => Outcome::InSync,
+            (None, 0, _) => Outcome::Recovered,
+            (None, ..) => Outcome::RecoveredWithQuarantine,
+        };
+        self.node.store.settle()?;
+        Ok(Report {
+            outcome,
+            decision: self.node.label,
+            from_height: totals.first,
+            to_height: totals.last,
+            blocks: totals.blocks,
+            counts: totals.counts,
+            mempool: self.node.backlog.mempool.len(),
+            state_digest: self.node.store.main().lanes()?.digest(),
+            log_head_seq: self.node.store.log().head().seq,
+            batches: totals.batches,
+            resumed_blocks: self.tally.resumed,
+            retries: self.tally.retries,
+            commit_mode: self.options.commit,
+            gate: self.options.gate,
+            rehearse_ms: millis(self.tally.rehearse),
+            commit_ms: millis(self.tally.commit),
+            wall_ms: millis(started.elapsed()),
+            peak_rss_bytes: peak_rss_bytes(),
+            halt,
+            bundles: self.tally.bundles.clone(),
+        })
+    }
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// A rehearsing thread that was given up on.
+struct Abandoned {
+    running: Option<Running>,
+    database: Option<SandboxDb>,
+    reason: String,
+}
+
+fn halt(failure: &BlockFailure) -> Halt {
+    let (cause, height) = match failure {
+        BlockFailure::Check { height, .. } => (HaltCause::Check, Some(*height)),
+        BlockFailure::Poison { height, .. } => (HaltCause::Poison, Some(*height)),
+        BlockFailure::State(_) => (HaltCause::Poison, None),
+    };
+    Halt { cause, height, reason: failure.to_string() }
+}
+
+fn commit_stop(error: CommitError) -> Stop {
+    match error {
+        CommitError::Store(error) => Stop::Store(error),
+        CommitError::Block(BlockFailure::State(error)) => Stop::Store(store_error(&error)),
+        CommitError::Block(failure) => Stop::Halt(halt(&failure)),
+        CommitError::Differs(difference) => Stop::Halt(Halt {
+            cause: HaltCause::Difference,
+            height: Some(difference.height),
+            reason: difference.to_string(),
+        }),
+    }
+}
+
+/// Gets the store's error back out of the machine's view of it.
+fn store_error(error: &crate::state::StateError) -> StoreError {
+    let unexpected = || StoreError {
+        file: crate::store::MAIN.into(),
+        problem: Problem::Sql(error.to_string()),
+    };
+    error.0.downcast_ref::<StoreError>().cloned().unwrap_or_else(unexpected)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

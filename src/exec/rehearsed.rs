@@ -1,0 +1,140 @@
+//! A rehearsed block: all that its commit needs, and its canonical bytes for the sandbox database.
+
+use crate::block::{OrderRef, Receipts};
+use crate::codec::{CodecError, Reader, Writer, count};
+use crate::event::{decode_seqs, encode_seqs};
+use crate::exec::{Executed, PendingBlock};
+use crate::state::{self, ChangeSet};
+use crate::store::QuarantineWrite;
+use crate::types::{Bytes, Height, Seq};
+
+/// What the rehearsal of one block gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RehearsedBlock {
+    /// Where its order stands.
+    pub order: OrderRef,
+    /// The machine's own header bytes.
+    pub header: Bytes,
+    /// Positions of its transactions.
+    pub txs: Vec<Seq>,
+    /// The receipts.
+    pub receipts: Receipts,
+    /// The net changes.
+    pub changes: ChangeSet,
+    /// The step that wrote each change last.
+    pub writers: Vec<state::Writer>,
+    /// Transactions that joined the mempool since the order before.
+    pub received: Vec<Seq>,
+    /// Quarantined transactions that were settled since the order before, with the verdict.
+    pub settled: Vec<(Seq, Seq)>,
+    /// Transactions that verdicts kept out.
+    pub quarantined: Vec<QuarantineWrite>,
+}
+
+impl RehearsedBlock {
+    /// Joins what was to be executed with what it gave.
+    #[must_use]
+    pub fn new(block: PendingBlock, executed: Executed) -> Self {
+        Self {
+            txs: block.input.txs.iter().map(|tx| tx.seq).collect(),
+            order: block.order,
+            header: block.input.header,
+            receipts: executed.receipts,
+            changes: executed.changes,
+            writers: executed.writers,
+            received: block.received,
+            settled: block.settled,
+            quarantined: block.quarantined,
+        }
+    }
+
+    /// Returns the step that wrote a key last, where it was changed.
+    #[must_use]
+    pub fn writer_of(&self, key: &[u8]) -> Option<state::Writer> {
+        self.writers.get(self.changes.position(key)?).copied()
+    }
+
+    /// Returns about how many bytes of memory it takes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let value = |value: &Option<Bytes>| value.as_ref().map_or(0, |value| value.len() + 16);
+        let changes = self.changes.changes().iter();
+        let changes = changes.map(|change| {
+            96 + change.key.len() + value(&change.before) + value(&change.after)
+        });
+        let receipts = self.receipts.0.iter().map(|receipt| 64 + receipt.output.len());
+        let rest = self.header.len() + 8 * self.writers.len() + 16 * self.txs.len() + 256;
+        changes.sum::<usize>() + receipts.sum::<usize>() + rest
+    }
+
+    /// Returns the canonical bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(1024);
+        writer.u64(self.order.height.get()).u64(self.order.seq.get()).raw(&self.order.chain.0);
+        writer.bytes(&self.header);
+        encode_seqs(&mut writer, &self.txs);
+        writer.bytes(&self.receipts.encode()).bytes(&self.changes.encode());
+        for step in &self.writers {
+            writer.varint(match step {
+                state::Writer::Patch => 0,
+                state::Writer::Begin => 1,
+                state::Writer::End => 2,
+                state::Writer::Tx(index) => u64::from(*index) + 3,
+            });
+        }
+        encode_seqs(&mut writer, &self.received);
+        writer.varint(count(self.settled.len()));
+        for (tx, verdict) in &self.settled {
+            writer.u64(tx.get()).u64(verdict.get());
+        }
+        writer.varint(count(self.quarantined.len()));
+        for entry in &self.quarantined {
+            writer.u64(entry.tx.get()).u64(entry.verdict.get());
+        }
+        writer.finish()
+    }
+
+    /// Reads canonical bytes.
+    ///
+    /// # Errors
+    /// [`CodecError`] for bytes that [`RehearsedBlock::encode`] never writes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let mut reader = Reader::new(bytes);
+        let height = Height(reader.u64("height")?);
+        let seq = read_seq(&mut reader)?;
+        let order = OrderRef { height, seq, chain: reader.digest("chain")? };
+        let header = reader.bytes("header")?.into();
+        let txs = decode_seqs(&mut reader)?;
+        let receipts = Receipts::decode(reader.bytes("receipts")?)?;
+        let changes = ChangeSet::decode(reader.bytes("changes")?)?;
+        let writers = changes.changes().iter().map(|_| read_writer(&mut reader)).collect::<Result<_, _>>()?;
+        let received = decode_seqs(&mut reader)?;
+        let pair = |reader: &mut Reader<'_>| Ok((read_seq(reader)?, read_seq(reader)?));
+        let length = reader.count("settled count")?;
+        let settled = (0..length).map(|_| pair(&mut reader)).collect::<Result<_, CodecError>>()?;
+        let length = reader.count("quarantined count")?;
+        let quarantined = (0..length)
+            .map(|_| pair(&mut reader).map(|(tx, verdict)| QuarantineWrite { tx, height, verdict }))
+            .collect::<Result<_, CodecError>>()?;
+        reader.finish()?;
+        Ok(Self { order, header, txs, receipts, changes, writers, received, settled, quarantined })
+    }
+}
+
+fn read_seq(reader: &mut Reader<'_>) -> Result<Seq, CodecError> {
+    let number = reader.u64("seq")?;
+    Seq::new(number).ok_or_else(|| reader.invalid("seq", number))
+}
+
+fn read_writer(reader: &mut Reader<'_>) -> Result<state::Writer, CodecError> {
+    Ok(match reader.varint("writer")? {
+        0 => state::Writer::Patch,
+        1 => state::Writer::Begin,
+        2 => state::Writer::End,
+        index => {
+            let index = u32::try_from(index - 3);
+            state::Writer::Tx(index.map_err(|_| reader.invalid("writer", u64::MAX))?)
+        }
+    })
+}

@@ -1,0 +1,102 @@
+//! The report: what a recovery did, for people and programs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::block::Counts;
+use crate::exec::{CommitMode, Gate};
+use crate::recovery::Label;
+use crate::types::{Digest, Height};
+
+/// How a recovery ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// There was nothing to do.
+    InSync,
+    /// Every ordered block is confirmed.
+    Recovered,
+    /// Every ordered block is confirmed; verdicts kept transactions out.
+    RecoveredWithQuarantine,
+    /// It stopped before the end; what was verified until then is committed.
+    Halted,
+    /// Nothing was done.
+    Refused,
+}
+
+/// Why a recovery stopped before the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Halt {
+    /// The class of the reason.
+    pub cause: HaltCause,
+    /// The block at which it stopped, where one is to blame.
+    pub height: Option<Height>,
+    /// The reason, for people.
+    pub reason: String,
+}
+
+/// The class of the reason why a recovery stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HaltCause {
+    /// A block cannot be executed.
+    Poison,
+    /// A block did something else than its header says.
+    Check,
+    /// Executing a block again gave another result.
+    Difference,
+}
+
+/// What a recovery did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The decision that it followed.
+    pub decision: Label,
+    /// The first block that it committed.
+    pub from_height: Option<Height>,
+    /// The last block that it committed.
+    pub to_height: Option<Height>,
+    /// Blocks that it committed.
+    pub blocks: u64,
+    /// Their transactions, by how they ended.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Transactions that were received and are in no block.
+    pub mempool: u64,
+    /// Digest of the whole state after it.
+    pub state_digest: Digest,
+    /// Position of the last event.
+    pub log_head_seq: u64,
+    /// Transactions of the store that it took: one for each checkpoint.
+    pub batches: u64,
+    /// Blocks that an earlier process had rehearsed and that were not rehearsed again.
+    pub resumed_blocks: u64,
+    /// Attempts beyond the first that transient failures cost.
+    pub retries: u64,
+    /// How the effects were committed.
+    pub commit_mode: CommitMode,
+    /// When they were.
+    pub gate: Gate,
+    /// Milliseconds spent in rehearsing.
+    pub rehearse_ms: u64,
+    /// Milliseconds spent in committing.
+    pub commit_ms: u64,
+    /// Milliseconds from opening to the end.
+    pub wall_ms: u64,
+    /// Largest resident memory of the process so far, in bytes; 0 where the system does not tell.
+    pub peak_rss_bytes: u64,
+    /// Why it stopped before the end.
+    pub halt: Option<Halt>,
+    /// Bundles that were written for blocks that failed.
+    pub bundles: Vec<std::path::PathBuf>,
+}
+
+/// Returns the largest resident memory of this process so far, in bytes; 0 where the system does not tell.
+#[must_use]
+pub(crate) fn peak_rss_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0).saturating_mul(1024)
+}

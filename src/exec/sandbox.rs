@@ -1,0 +1,337 @@
+//! The sandbox: rehearses the backlog above the checkpoint, and alone can make a [`Rehearsal`].
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::block::BlockRow;
+use crate::codec::count;
+use crate::diff::Verdicts;
+use crate::exec::above::{AboveCheckpoint, Spill};
+use crate::exec::bus::{Bus, Rehearsed};
+use crate::exec::rehearsed::RehearsedBlock;
+use crate::exec::{BlockFailure, BlockReader, Executor, PendingBlock, Watch};
+use crate::state::{MemoryState, RecordingState};
+use crate::plan::{BatchLimits, BatchSize};
+use crate::store::{QuarantineWrite, SandboxBase, SandboxDb, Store, StoreError};
+use crate::types::{Digest, Height, Seq};
+
+/// What a sandbox is made of.
+pub(crate) struct SandboxParts {
+    pub(crate) store: Arc<Store>,
+    pub(crate) executor: Executor,
+    pub(crate) checkpoint: Option<BlockRow>,
+    pub(crate) verdicts: Arc<Verdicts>,
+    pub(crate) bus: Bus<Rehearsed>,
+    /// Bytes of memory for rehearsed blocks, and as many for the state above the checkpoint.
+    pub(crate) memory_bytes: usize,
+}
+
+/// An isolated instance of the node's state in which blocks are executed before they are committed.
+pub(crate) struct Sandbox {
+    executor: Executor,
+    reader: BlockReader,
+    /// A block that was read and could not be executed yet.
+    held: Option<PendingBlock>,
+    state: AboveCheckpoint,
+    spill: Arc<Spill>,
+    rehearsal: Rehearsal,
+    memory_bytes: usize,
+    bus: Bus<Rehearsed>,
+    retries: u64,
+    resumed: u64,
+}
+
+/// Blocks that were executed in a sandbox, in order: what may be committed. Only a sandbox makes one.
+pub(crate) struct Rehearsal {
+    spill: Arc<Spill>,
+    /// The first and the last block that are in the sandbox database.
+    spilled: Option<(Height, Height)>,
+    memory: VecDeque<RehearsedBlock>,
+    memory_bytes: usize,
+    size: BatchSize,
+}
+
+/// How much is rehearsed before it is committed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Extent {
+    /// The whole backlog.
+    All,
+    /// One batch.
+    Batch(BatchLimits),
+}
+
+/// Why a rehearsal stopped before its extent. What it has so far can be taken and committed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RehearseError {
+    #[error(transparent)]
+    Block(BlockFailure),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A block that could not be executed, with all that is needed to try it elsewhere.
+#[derive(Debug)]
+pub struct FailedBlock {
+    /// What was to be executed.
+    pub block: PendingBlock,
+    /// The entries of the state before it that it touched, as far as it went.
+    pub touched: MemoryState,
+    /// Why it failed.
+    pub failure: BlockFailure,
+}
+
+impl Sandbox {
+    /// Opens a sandbox, and goes on where an earlier one stopped if what it left still fits.
+    pub(crate) fn open(parts: SandboxParts, found: Option<SandboxDb>) -> Result<Self, StoreError> {
+        let machine = parts.executor.machine().version();
+        let parent = parts.checkpoint.as_ref().map_or(Digest::ZERO, BlockRow::digest);
+        let base = SandboxBase { machine, parent };
+        let Some(database) = found else { return Self::assemble(parts, base, None) };
+        let resume = Resume::find(&parts.store, &database, &base, parts.checkpoint.as_ref())?;
+        if let Some(resume) = resume {
+            return Self::assemble(parts, base, Some((database, resume)));
+        }
+        drop(database);
+        parts.store.drop_sandbox()?;
+        Self::assemble(parts, base, None)
+    }
+
+    fn assemble(
+        parts: SandboxParts,
+        base: SandboxBase,
+        found: Option<(SandboxDb, Resume)>,
+    ) -> Result<Self, StoreError> {
+        let SandboxParts { store, executor, checkpoint, verdicts, bus, memory_bytes } = parts;
+        let (database, resume) = found.unzip();
+        let spill = Arc::new(Spill::new(Arc::clone(&store), base, database));
+        let mut state = AboveCheckpoint::new(Arc::clone(&store), Arc::clone(&spill), memory_bytes);
+        let mut rehearsal = Rehearsal::empty(Arc::clone(&spill));
+        let mut after = checkpoint.map(|row| row.order.seq);
+        let mut resumed = 0;
+        if let Some(Resume { first, last }) = resume {
+            // The overlay table may hold later values than those of the last block that is gone on with.
+            spill.write(SandboxDb::clear_overlay)?;
+            rehearsal.spilled = Some((first, last));
+            let mut next = Some(first);
+            while let Some(height) = next.filter(|height| *height <= last) {
+                let Some(block) = rehearsal.read_spilled(height)? else { break };
+                state.apply(&block.changes)?;
+                rehearsal.count(&block);
+                after = Some(block.order.seq);
+                next = Some(Height(block.order.height.get().saturating_add(1)));
+                resumed += 1;
+            }
+        }
+        let reader = BlockReader::new(store, after, verdicts);
+        let held = None;
+        let retries = 0;
+        Ok(Self { executor, reader, held, state, spill, rehearsal, memory_bytes, bus, retries, resumed })
+    }
+
+    /// Returns what shares the sandbox database with this sandbox.
+    pub(crate) const fn spill(&self) -> &Arc<Spill> {
+        &self.spill
+    }
+
+    /// Returns the watch over the step that is being executed.
+    pub(crate) const fn watch(&self) -> &Arc<Watch> {
+        self.executor.watch()
+    }
+
+    /// Returns how many blocks an earlier process had rehearsed.
+    pub(crate) const fn resumed(&self) -> u64 {
+        self.resumed
+    }
+
+    /// Returns how often transient failures were tried again.
+    pub(crate) const fn retries(&self) -> u64 {
+        self.retries
+    }
+
+    /// Rehearses blocks until the extent or the end of the log is reached.
+    pub(crate) fn rehearse(&mut self, extent: Extent) -> Result<(), RehearseError> {
+        while !self.spill.is_abandoned() && !self.has_reached(extent) {
+            let block = match self.held.take() {
+                Some(block) => block,
+                None => match self.reader.next_block()? {
+                    Some(block) => block,
+                    None => break,
+                },
+            };
+            match self.executor.execute(&block.input, &block.rulings, &self.state) {
+                Ok(executed) => {
+                    self.retries = self.retries.saturating_add(executed.retries);
+                    self.keep(RehearsedBlock::new(block, executed))?;
+                }
+                Err(failure) => {
+                    self.held = Some(block);
+                    return Err(RehearseError::Block(failure));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a transaction of the block that could not be executed out of it, by a verdict that was logged.
+    pub(crate) fn rule(&mut self, tx: Seq, verdict: Seq, reason: String) {
+        if let Some(block) = &mut self.held {
+            block.rulings.insert(tx, reason);
+            let height = block.order.height;
+            block.quarantined.push(QuarantineWrite { tx, height, verdict });
+        }
+    }
+
+    /// Tries the block that could not be executed once more, and keeps what it reads of the state.
+    pub(crate) fn failed(&self, failure: &BlockFailure) -> Option<FailedBlock> {
+        let block = self.held.clone()?;
+        let recording = RecordingState::new(&self.state);
+        // The failure is known; this execution is for what it touches.
+        let _again = self.executor.execute(&block.input, &block.rulings, &recording);
+        Some(FailedBlock { block, touched: recording.touched(), failure: failure.clone() })
+    }
+
+    /// Hands out what was rehearsed; rehearsing goes on above it.
+    pub(crate) fn take(&mut self) -> Rehearsal {
+        std::mem::replace(&mut self.rehearsal, Rehearsal::empty(Arc::clone(&self.spill)))
+    }
+
+    /// Takes note that everything that was handed out is committed.
+    pub(crate) fn committed(&mut self) -> Result<(), StoreError> {
+        self.state.committed()
+    }
+
+    fn has_reached(&self, extent: Extent) -> bool {
+        match extent {
+            Extent::All => false,
+            Extent::Batch(limits) => limits.is_full(self.rehearsal.size),
+        }
+    }
+
+    fn keep(&mut self, block: RehearsedBlock) -> Result<(), StoreError> {
+        self.state.apply(&block.changes)?;
+        let notice = Rehearsed { height: block.order.height, counts: block.receipts.counts() };
+        self.rehearsal.push(block);
+        if self.rehearsal.memory_bytes > self.memory_bytes {
+            self.rehearsal.spill_memory()?;
+        }
+        self.bus.publish(&notice);
+        Ok(())
+    }
+}
+
+impl Rehearsal {
+    fn empty(spill: Arc<Spill>) -> Self {
+        let memory = VecDeque::new();
+        Self { spill, spilled: None, memory, memory_bytes: 0, size: BatchSize::default() }
+    }
+
+    /// Says whether there is nothing to commit.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.spilled.is_none() && self.memory.is_empty()
+    }
+
+    /// Returns the next block to be committed.
+    pub(crate) fn next_block(&mut self) -> Result<Option<RehearsedBlock>, StoreError> {
+        if let Some((first, last)) = self.spilled {
+            if let Some(block) = self.read_spilled(first)? {
+                let next = Height(block.order.height.get().saturating_add(1));
+                self.spilled = (next <= last).then_some((next, last));
+                return Ok(Some(block));
+            }
+            self.spilled = None;
+        }
+        Ok(self.memory.pop_front())
+    }
+
+    fn push(&mut self, block: RehearsedBlock) {
+        let memory = self.count(&block);
+        self.memory_bytes = self.memory_bytes.saturating_add(memory);
+        self.memory.push_back(block);
+    }
+
+    fn count(&mut self, block: &RehearsedBlock) -> usize {
+        let memory = block.memory();
+        self.size.add(count(block.txs.len()), count(memory));
+        memory
+    }
+
+    fn spill_memory(&mut self) -> Result<(), StoreError> {
+        let (Some(front), Some(back)) = (self.memory.front(), self.memory.back()) else {
+            return Ok(());
+        };
+        let first = self.spilled.map_or(front.order.height, |(first, _)| first);
+        let last = back.order.height;
+        let encoded: Vec<_> =
+            self.memory.drain(..).map(|block| (block.order.height, block.encode())).collect();
+        self.spill.write(|database| {
+            // CRASH: what is written here is gone on with; what is not is rehearsed again.
+            database.add_blocks(encoded.iter().map(|(height, body)| (*height, body.as_slice())))
+        })?;
+        self.spilled = Some((first, last));
+        self.memory_bytes = 0;
+        Ok(())
+    }
+
+    fn read_spilled(&self, from: Height) -> Result<Option<RehearsedBlock>, StoreError> {
+        let found = self.spill.read(|database| rehearsed_from(database, from))?;
+        Ok(found.flatten())
+    }
+}
+
+/// The rehearsed blocks of an earlier process that still fit.
+struct Resume {
+    first: Height,
+    last: Height,
+}
+
+impl Resume {
+    /// Compares what an earlier process rehearsed with the checkpoint and the log as they are now.
+    fn find(
+        store: &Store,
+        database: &SandboxDb,
+        base: &SandboxBase,
+        checkpoint: Option<&BlockRow>,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(found) = database.base()?.filter(|found| found.machine == base.machine) else {
+            return Ok(None);
+        };
+        let start = checkpoint.map_or(0, |row| row.order.height.get().saturating_add(1));
+        let fits = found.parent == base.parent || committed_from(database, checkpoint)?;
+        if !fits {
+            return Ok(None);
+        }
+        let mut range: Option<Self> = None;
+        let mut next = Height(start);
+        while let Some(block) = rehearsed_from(database, next)? {
+            let log = store.log();
+            let holds = log.head().seq >= block.order.seq.get()
+                && log.event(block.order.seq)?.chain == block.order.chain;
+            if !holds {
+                return Ok(None);
+            }
+            let height = block.order.height;
+            range = Some(Self { first: range.map_or(height, |range| range.first), last: height });
+            next = Height(height.get().saturating_add(1));
+        }
+        Ok(range)
+    }
+}
+
+fn rehearsed_from(
+    database: &SandboxDb,
+    height: Height,
+) -> Result<Option<RehearsedBlock>, StoreError> {
+    let Some((height, body)) = database.block_from(height)? else { return Ok(None) };
+    RehearsedBlock::decode(&body).map(Some).map_err(|error| database.codec(height, error))
+}
+
+/// Says whether the checkpoint is a block of this very rehearsal, committed before the crash.
+fn committed_from(database: &SandboxDb, checkpoint: Option<&BlockRow>) -> Result<bool, StoreError> {
+    let Some(row) = checkpoint else { return Ok(false) };
+    let found = rehearsed_from(database, row.order.height)?;
+    Ok(found.is_some_and(|block| {
+        block.order == row.order
+            && Digest::of(&block.receipts.encode()) == row.receipts_digest
+            && Digest::of(&block.changes.encode()) == row.changes_digest
+    }))
+}

@@ -1,0 +1,61 @@
+//! The plan: in which batches blocks are committed. Pure.
+
+use serde::{Deserialize, Serialize};
+
+/// When a batch is full. A batch holds at least one block, whatever its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchLimits {
+    /// Transactions.
+    pub txs_max: u64,
+    /// Bytes of changes and receipts, about.
+    pub bytes_max: u64,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self { txs_max: 20_000, bytes_max: 32 << 20 }
+    }
+}
+
+/// How large a batch is so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BatchSize {
+    /// Blocks.
+    pub blocks: u64,
+    /// Transactions.
+    pub txs: u64,
+    /// Bytes of changes and receipts, about.
+    pub bytes: u64,
+}
+
+impl BatchLimits {
+    /// Says whether a batch of this size takes no further block.
+    #[must_use]
+    pub const fn is_full(&self, size: BatchSize) -> bool {
+        size.blocks > 0 && (size.txs >= self.txs_max || size.bytes >= self.bytes_max)
+    }
+}
+
+impl BatchSize {
+    /// Counts one more block.
+    pub const fn add(&mut self, txs: u64, bytes: u64) {
+        self.blocks = self.blocks.saturating_add(1);
+        self.txs = self.txs.saturating_add(txs);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_ends_at_either_limit_and_is_never_empty() {
+        let limits = BatchLimits { txs_max: 10, bytes_max: 100 };
+        let size = |blocks, txs, bytes| BatchSize { blocks, txs, bytes };
+        assert!(!limits.is_full(size(0, 0, 0)));
+        assert!(!limits.is_full(size(3, 9, 99)));
+        assert!(limits.is_full(size(1, 10, 0)));
+        assert!(limits.is_full(size(1, 0, 100)));
+    }
+}

@@ -1,0 +1,247 @@
+//! Opening a database: what is checked before, what is set, and what is read back.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::store::migrate::{self, Schema};
+use crate::store::{Problem, StoreError};
+
+/// SQLite before this version may lose commits when a log is reset while it is being read.
+const SQLITE_OLDEST: i32 = 3_051_003;
+
+/// When a commit is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// Before it is answered.
+    EachCommit,
+    /// At the next checkpoint; a power cut goes back to an older, consistent state.
+    AtCheckpoint,
+}
+
+/// An open database of the data directory, with every setting verified.
+pub(crate) struct Database {
+    pub(crate) connection: Connection,
+    pub(crate) file: PathBuf,
+    failed: bool,
+}
+
+/// Pages that the write-ahead log may grow to before it is moved into the database: 64 MiB.
+const WAL_BYTES_MAX: u64 = 64 << 20;
+
+impl Database {
+    /// Makes a new database with the newest schema.
+    pub(crate) fn create(
+        file: &Path,
+        schema: &Schema,
+        durability: Durability,
+    ) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let mut database = Self::connect(file, flags, durability)?;
+        database.transaction(|sql| migrate::apply(sql, schema))?;
+        database.checkpoint()?;
+        Ok(database)
+    }
+
+    /// Opens a database that exists, and refuses what is not one of ours.
+    pub(crate) fn open(
+        file: &Path,
+        schema: &Schema,
+        durability: Durability,
+    ) -> Result<Self, StoreError> {
+        inspect(file)?;
+        let database = Self::connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE, durability)?;
+        if database.on(|sql| sql.is_readonly("main"))? {
+            return Err(StoreError::new(file, Problem::ReadOnly));
+        }
+        migrate::verify(&database, schema)?;
+        Ok(database)
+    }
+
+    fn connect(file: &Path, flags: OpenFlags, durability: Durability) -> Result<Self, StoreError> {
+        if rusqlite::version_number() < SQLITE_OLDEST {
+            let found = rusqlite::version().to_owned();
+            let wanted = "3.51.3 or newer".to_owned();
+            return Err(StoreError::new(file, Problem::Setting { name: "SQLite", found, wanted }));
+        }
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let connection = Connection::open_with_flags(uri(file), flags)
+            .map_err(|error| StoreError::sql(file, &error))?;
+        let database = Self { connection, file: file.to_owned(), failed: false };
+        database.on(configure)?;
+        for (name, wanted) in settings(durability) {
+            database.set(name, wanted)?;
+        }
+        database.connection.set_prepared_statement_cache_capacity(64);
+        Ok(database)
+    }
+
+    fn set(&self, name: &'static str, wanted: &str) -> Result<(), StoreError> {
+        let found = self.on(|sql| {
+            sql.pragma_update_and_check(None, name, wanted, |_| Ok(())).or_else(|error| {
+                match error {
+                    rusqlite::Error::QueryReturnedNoRows => Ok(()),
+                    other => Err(other),
+                }
+            })?;
+            sql.pragma_query_value(None, name, |row| {
+                row.get_ref(0).map(|value| match value {
+                    rusqlite::types::ValueRef::Integer(number) => number.to_string(),
+                    other => other.as_str().unwrap_or_default().to_owned(),
+                })
+            })
+        })?;
+        if found.eq_ignore_ascii_case(wanted) {
+            return Ok(());
+        }
+        let wanted = wanted.to_owned();
+        Err(StoreError::new(&self.file, Problem::Setting { name, found, wanted }))
+    }
+
+    /// Runs statements, and names the file in their errors.
+    pub(crate) fn on<R>(
+        &self,
+        body: impl FnOnce(&Connection) -> rusqlite::Result<R>,
+    ) -> Result<R, StoreError> {
+        body(&self.connection).map_err(|error| StoreError::sql(&self.file, &error))
+    }
+
+    /// Runs statements in one transaction and commits it.
+    ///
+    /// After a failed commit the database refuses every further transaction: only a new opening can tell what holds.
+    pub(crate) fn transaction<R>(
+        &mut self,
+        body: impl FnOnce(&Connection) -> rusqlite::Result<R>,
+    ) -> Result<R, StoreError> {
+        if self.failed {
+            let detail = "an earlier commit on this connection".to_owned();
+            return Err(StoreError::new(&self.file, Problem::OutcomeUnknown(detail)));
+        }
+        self.on(|sql| sql.execute_batch("BEGIN IMMEDIATE"))?;
+        let result = body(&self.connection);
+        let result = match result {
+            Ok(result) => result,
+            Err(error) => {
+                // A full disk may have rolled back already; a second rollback then has nothing to do.
+                if !self.connection.is_autocommit() {
+                    self.failed = self.on(|sql| sql.execute_batch("ROLLBACK")).is_err();
+                }
+                return Err(StoreError::sql(&self.file, &error));
+            }
+        };
+        // CRASH: before this commit nothing of the transaction is there; after it all of it is. If it fails, either.
+        let committed = self.on(|sql| sql.execute_batch("COMMIT"));
+        committed.map(|()| result).map_err(|error| self.commit_failed(error))
+    }
+
+    fn commit_failed(&mut self, error: StoreError) -> StoreError {
+        self.failed = true;
+        match error.problem {
+            // A full disk is found while frames are written, before the commit record: nothing took effect.
+            Problem::DiskFull => error,
+            problem => StoreError::new(&self.file, Problem::OutcomeUnknown(problem.to_string())),
+        }
+    }
+
+    /// Moves the write-ahead log into the database, makes both durable and empties the log.
+    pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
+        let answer = self.on(|sql| {
+            sql.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+            })
+        })?;
+        match answer {
+            (0, 0, 0) => Ok(()),
+            (busy, frames, moved) => {
+                let detail = format!("busy {busy}, {moved} of {frames} frames moved");
+                let problem = Problem::Io { operation: "checkpointing", detail };
+                Err(StoreError::new(&self.file, problem))
+            }
+        }
+    }
+
+    /// Checkpoints once the write-ahead log has grown large; says whether it did.
+    pub(crate) fn checkpoint_if_large(&self) -> Result<bool, StoreError> {
+        let mut wal = self.file.clone().into_os_string();
+        wal.push("-wal");
+        let large = std::fs::metadata(&wal).is_ok_and(|data| data.len() > WAL_BYTES_MAX);
+        if large {
+            self.checkpoint()?;
+        }
+        Ok(large)
+    }
+}
+
+fn configure(sql: &Connection) -> rusqlite::Result<()> {
+    sql.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    sql.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    // Closing would checkpoint and swallow the error of doing so.
+    sql.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(())
+}
+
+/// The settings in the order in which they must be made; each is read back.
+const fn settings(durability: Durability) -> [(&'static str, &'static str); 11] {
+    let synchronous = match durability {
+        Durability::EachCommit => "2",
+        Durability::AtCheckpoint => "1",
+    };
+    [
+        ("page_size", "4096"),
+        // Before the first access in WAL mode, so that there is no shared-memory file and no second opener.
+        ("locking_mode", "exclusive"),
+        ("journal_mode", "wal"),
+        ("synchronous", synchronous),
+        ("wal_autocheckpoint", "0"),
+        ("mmap_size", "0"),
+        ("temp_store", "2"),
+        ("cache_spill", "0"),
+        ("foreign_keys", "1"),
+        ("cell_size_check", "1"),
+        ("cache_size", "-65536"),
+    ]
+}
+
+/// Looks at a file before SQLite does: it must be a regular file that begins as a database does.
+fn inspect(file: &Path) -> Result<(), StoreError> {
+    let data = std::fs::symlink_metadata(file).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => StoreError::new(file, Problem::Missing),
+        _ => StoreError::io(file, "looking", &error),
+    })?;
+    if !data.is_file() {
+        return Err(StoreError::new(file, Problem::Foreign("it is no regular file".to_owned())));
+    }
+    let mut head = [0u8; 16];
+    let read = File::open(file).and_then(|mut open| open.read_exact(&mut head));
+    match read {
+        Ok(()) if head == *b"SQLite format 3\0" => Ok(()),
+        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
+            Err(StoreError::io(file, "reading", &error))
+        }
+        Ok(()) | Err(_) => {
+            let found = "it does not begin as an SQLite database does".to_owned();
+            Err(StoreError::new(file, Problem::Foreign(found)))
+        }
+    }
+}
+
+/// Writes a path as a URI. `psow=0`: a torn write may take its neighbours in the sector along.
+fn uri(file: &Path) -> String {
+    use std::fmt::Write as _;
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut uri = String::from("file:");
+    for byte in file.as_os_str().as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
+                uri.push(char::from(*byte));
+            }
+            // Writing into a string cannot fail.
+            _ => drop(write!(uri, "%{byte:02x}")),
+        }
+    }
+    uri.push_str("?psow=0");
+    uri
+}

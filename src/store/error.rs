@@ -1,0 +1,183 @@
+//! What can go wrong with a file of the data directory, and what to do about it.
+
+use std::path::{Path, PathBuf};
+
+use crate::codec::CodecError;
+
+/// A failure that names its file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: {problem}", file = file.display())]
+pub struct StoreError {
+    /// The file or directory.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// What is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The directory holds no node.
+    #[error("no node is here")]
+    NotInitialized,
+    /// The directory holds a node already, or something else.
+    #[error("is not empty")]
+    NotEmpty,
+    /// Another process has the node open.
+    #[error("another process has this node open")]
+    Busy,
+    /// The file is missing although the others are there.
+    #[error("is missing although the node was initialised")]
+    Missing,
+    /// The file is not what its name says.
+    #[error("is not a file of this program: {0}")]
+    Foreign(String),
+    /// The file was written by a newer program.
+    #[error("has schema version {found}, this program knows {known}")]
+    TooNew {
+        /// Version in the file.
+        found: i64,
+        /// Newest version known.
+        known: i64,
+    },
+    /// Tables or indexes are not those of the schema version.
+    #[error("has tables that schema version {version} does not have, or lacks some")]
+    SchemaAltered {
+        /// The schema version.
+        version: i64,
+    },
+    /// The bytes are damaged.
+    #[error("is damaged: {0}")]
+    Damaged(String),
+    /// Stored bytes are not canonical.
+    #[error("is damaged at {place}: {error}")]
+    Codec {
+        /// The event or block.
+        place: String,
+        /// What is wrong with its bytes.
+        error: CodecError,
+    },
+    /// Nothing may be written here.
+    #[error("cannot be written")]
+    ReadOnly,
+    /// The disk is full.
+    #[error("the disk is full")]
+    DiskFull,
+    /// An operation of the file system failed.
+    #[error("{operation} failed: {detail}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// What the system said.
+        detail: String,
+    },
+    /// A commit failed, and whether it took effect shows only at the next opening.
+    #[error("a commit failed ({0}); whether it took effect is unknown until the next start")]
+    OutcomeUnknown(String),
+    /// SQLite did not take a setting on which durability rests.
+    #[error("setting {name} is {found}, wanted {wanted}")]
+    Setting {
+        /// Name of the pragma.
+        name: &'static str,
+        /// The value that was read back.
+        found: String,
+        /// The value that was set.
+        wanted: String,
+    },
+    /// A statement failed for a reason that has no name here.
+    #[error("SQLite: {0}")]
+    Sql(String),
+}
+
+impl StoreError {
+    pub(crate) fn new(file: &Path, problem: Problem) -> Self {
+        Self { file: file.to_owned(), problem }
+    }
+
+    /// Returns what the operator can do next.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        let file = self.file.display();
+        let name = self.file.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = name.unwrap_or_default();
+        let disposable = name.starts_with(super::layout::SANDBOX);
+        match &self.problem {
+            Problem::NotInitialized => "run `rewake init` or name another directory with --data".into(),
+            Problem::NotEmpty => "name a directory that is empty or does not exist yet".into(),
+            Problem::Busy => "stop the other process, or wait for it".into(),
+            Problem::Foreign(_) | Problem::Damaged(_) | Problem::Codec { .. } | Problem::Missing
+                if disposable =>
+            {
+                format!("nothing is lost with it: delete {file} and run `rewake recover` again")
+            }
+            Problem::Missing | Problem::Foreign(_) if name == super::layout::WITNESS => format!(
+                "restore {name} from the same backup as the databases; if the log is known to be whole, \
+                 run `rewake recover --accept-log` to write a new one"
+            ),
+            Problem::Missing | Problem::Foreign(_) | Problem::Damaged(_) | Problem::Codec { .. }
+                if name.starts_with(super::layout::LOG) =>
+            {
+                "the log is the truth and cannot be rebuilt: restore the whole directory from a backup".into()
+            }
+            Problem::Missing | Problem::Foreign(_) | Problem::Damaged(_) | Problem::Codec { .. }
+                if name.starts_with(super::layout::MAIN) =>
+            {
+                format!("it can be made again from the log: move {file} aside and run `rewake recover --rebuild-main`")
+            }
+            Problem::Missing | Problem::Foreign(_) | Problem::Damaged(_) | Problem::Codec { .. } => {
+                format!("move {file} aside and restore it from a backup")
+            }
+            Problem::TooNew { .. } => "use the program version that wrote it, or a newer one".into(),
+            Problem::SchemaAltered { .. } => {
+                "undo the change to its tables, or restore it from a backup".into()
+            }
+            Problem::ReadOnly => "make the directory and its files writable for this user".into(),
+            Problem::DiskFull => "free some space and run the same command again".into(),
+            Problem::Io { .. } | Problem::OutcomeUnknown(_) => {
+                "check the disk and the kernel's messages, then run `rewake recover`".into()
+            }
+            Problem::Setting { .. } | Problem::Sql(_) => {
+                "this is unexpected: keep a copy of the directory and report it".into()
+            }
+        }
+    }
+
+    /// Gives an error of SQLite the name of its file and of its problem.
+    pub(crate) fn sql(file: &Path, error: &rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{
+            CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase,
+            ReadOnly, SystemIoFailure,
+        };
+        let text = error.to_string();
+        let problem = match error.sqlite_error_code() {
+            Some(DatabaseCorrupt) => Problem::Damaged(text),
+            Some(NotADatabase) => Problem::Foreign(text),
+            Some(DatabaseBusy | DatabaseLocked) => Problem::Busy,
+            Some(ReadOnly) => Problem::ReadOnly,
+            Some(DiskFull) => Problem::DiskFull,
+            Some(SystemIoFailure) => Problem::Io { operation: "reading or writing", detail: text },
+            Some(CannotOpen) => Problem::Io { operation: "opening", detail: text },
+            _ => Problem::Sql(text),
+        };
+        Self::new(file, problem)
+    }
+
+    /// Gives an error of the file system the name of its file and of its problem.
+    pub(crate) fn io(file: &Path, operation: &'static str, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind::{
+            PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+        };
+        let problem = match error.kind() {
+            PermissionDenied | ReadOnlyFilesystem => Problem::ReadOnly,
+            StorageFull | QuotaExceeded => Problem::DiskFull,
+            _ => Problem::Io { operation, detail: error.to_string() },
+        };
+        Self::new(file, problem)
+    }
+}
+
+impl From<StoreError> for crate::state::StateError {
+    fn from(error: StoreError) -> Self {
+        Self(std::sync::Arc::new(error))
+    }
+}

@@ -1,0 +1,220 @@
+//! The data directory: which files there are, made whole or not at all, opened under one lock.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::machine::MachineVersion;
+use crate::store::lock::Lock;
+use crate::store::log::{Log, LogHead};
+use crate::store::main_db::Main;
+use crate::store::sandbox::SandboxDb;
+use crate::store::witness::Witness;
+use crate::store::{Problem, StoreError};
+
+pub(crate) const LOG: &str = "log.db";
+pub(crate) const MAIN: &str = "main.db";
+pub(crate) const SANDBOX: &str = "sandbox.db";
+pub(crate) const WITNESS: &str = "WITNESS";
+pub(crate) const LOCK: &str = "LOCK";
+
+/// A node's data directory, opened or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataDir {
+    path: PathBuf,
+}
+
+/// Repairs that an operator may ask for when a node is opened. Each is refused unless it is needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repairs {
+    /// Make a new `main.db` where it is missing: everything in it follows from the log.
+    pub rebuild_main: bool,
+    /// Make a new `WITNESS` where it is missing or foreign, from the log as it stands.
+    pub accept_log: bool,
+}
+
+/// An open node: every file checked, the lock held until it is dropped.
+pub struct Store {
+    dir: DataDir,
+    log: Mutex<Log>,
+    main: Mutex<Main>,
+    _lock: Lock,
+}
+
+impl DataDir {
+    /// Names a data directory.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Returns the directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the path of one of its files.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Makes a new node, whole or not at all: the files are made in a directory beside it, which then takes its name.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the directory must not exist or be empty.
+    pub fn create(&self, machine: &MachineVersion) -> Result<(), StoreError> {
+        let io = |path: &Path, operation, error: &std::io::Error| {
+            Err(StoreError::io(path, operation, error))
+        };
+        match fs::read_dir(&self.path).map(|mut entries| entries.next().is_some()) {
+            Ok(false) => {}
+            Ok(true) => return Err(StoreError::new(&self.path, Problem::NotEmpty)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return io(&self.path, "looking", &error),
+        }
+        let absolute = std::path::absolute(&self.path)
+            .map_err(|error| StoreError::io(&self.path, "looking", &error))?;
+        let parent = absolute.parent().unwrap_or(Path::new("/"));
+        if let Err(error) = fs::create_dir_all(parent) {
+            return io(parent, "creating", &error);
+        }
+        let scratch = tempfile::Builder::new().prefix(".rewake-new-").tempdir_in(parent);
+        let scratch = scratch.map_err(|error| StoreError::io(parent, "creating", &error))?;
+        let making = Self::new(scratch.path());
+        Lock::create(&making.file(LOCK))?;
+        Log::create(&making.file(LOG), &making.file(WITNESS), &machine.id)?;
+        Main::create(&making.file(MAIN), machine)?;
+        sync_dir(scratch.path())?;
+        // CRASH: before this rename there is no node, only a directory that nothing refers to; after it a whole one.
+        if let Err(error) = fs::rename(scratch.path(), &self.path) {
+            return io(&self.path, "creating", &error);
+        }
+        // The directory bears another name now, under which nothing must be cleaned up.
+        let _ = scratch.keep();
+        sync_dir(parent)
+    }
+
+    /// Opens the node.
+    ///
+    /// # Errors
+    /// [`StoreError`] names the first file that is not as it must be. Nothing is changed on disk.
+    pub fn open(&self) -> Result<Store, StoreError> {
+        self.open_with(Repairs::default())
+    }
+
+    /// Opens the node after the repairs that the operator asked for.
+    ///
+    /// # Errors
+    /// As [`DataDir::open`].
+    pub fn open_with(&self, repairs: Repairs) -> Result<Store, StoreError> {
+        if ![LOG, MAIN, WITNESS, LOCK].iter().any(|name| self.file(name).exists()) {
+            return Err(StoreError::new(&self.path, Problem::NotInitialized));
+        }
+        let lock = Lock::take(&self.file(LOCK))?;
+        let log = Log::open(&self.file(LOG), |head| self.open_witness(repairs, head))?;
+        if repairs.rebuild_main && !self.file(MAIN).exists() {
+            let version = 0;
+            self.make_main(&MachineVersion { id: log.machine().to_owned(), version })?;
+        }
+        let main = Main::open(&self.file(MAIN))?;
+        if main.machine().id != log.machine() {
+            let found = format!("its machine is {:?}, that of the log {:?}", main.machine().id, log.machine());
+            return Err(StoreError::new(&self.file(MAIN), Problem::Foreign(found)));
+        }
+        let dir = self.clone();
+        Ok(Store { dir, log: Mutex::new(log), main: Mutex::new(main), _lock: lock })
+    }
+
+    fn open_witness(&self, repairs: Repairs, head: LogHead) -> Result<Witness, StoreError> {
+        let path = self.file(WITNESS);
+        match Witness::open(&path) {
+            Err(StoreError { problem: Problem::Missing | Problem::Foreign(_), .. })
+                if repairs.accept_log =>
+            {
+                let witness = Witness::create(&path, head)?;
+                sync_dir(&self.path)?;
+                Ok(witness)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Makes an empty block table beside its place and moves it there.
+    fn make_main(&self, machine: &MachineVersion) -> Result<(), StoreError> {
+        let scratch = tempfile::Builder::new().prefix(".rewake-new-").tempdir_in(&self.path);
+        let scratch = scratch.map_err(|error| StoreError::io(&self.path, "creating", &error))?;
+        let making = scratch.path().join(MAIN);
+        Main::create(&making, machine)?;
+        let file = self.file(MAIN);
+        fs::rename(&making, &file).map_err(|error| StoreError::io(&file, "creating", &error))?;
+        sync_dir(&self.path)
+    }
+}
+
+impl Store {
+    /// Returns the directory.
+    #[must_use]
+    pub const fn dir(&self) -> &DataDir {
+        &self.dir
+    }
+
+    /// Returns the event log. Held for single calls only; a panic while it is held leaves it as the last call left it.
+    pub fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the block table; held as [`Store::log`] is.
+    pub fn main(&self) -> MutexGuard<'_, Main> {
+        self.main.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the sandbox that an earlier process left; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the file is there and is not a sandbox.
+    pub fn sandbox(&self) -> Result<Option<SandboxDb>, StoreError> {
+        SandboxDb::open(&self.dir.file(SANDBOX))
+    }
+
+    /// Makes an empty sandbox in place of any other.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it cannot be written.
+    pub fn new_sandbox(&self) -> Result<SandboxDb, StoreError> {
+        self.drop_sandbox()?;
+        SandboxDb::create(&self.dir.file(SANDBOX))
+    }
+
+    /// Deletes the sandbox, where there is one.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it cannot be deleted.
+    pub fn drop_sandbox(&self) -> Result<(), StoreError> {
+        for suffix in ["", "-wal", "-journal"] {
+            let file = self.dir.file(&format!("{SANDBOX}{suffix}"));
+            match fs::remove_file(&file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StoreError::io(&file, "deleting", &error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends orderly: everything durable in its final place.
+    ///
+    /// # Errors
+    /// [`StoreError`] where a checkpoint does not succeed; nothing is lost by that.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        self.log().settle()?;
+        self.main().settle()
+    }
+}
+
+fn sync_dir(path: &Path) -> Result<(), StoreError> {
+    let synced = File::open(path).and_then(|dir| dir.sync_all());
+    synced.map_err(|error| StoreError::io(path, "syncing", &error))
+}

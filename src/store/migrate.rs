@@ -1,0 +1,90 @@
+//! Schemas: plain SQL files, only ever appended to, applied inside one transaction.
+
+use rusqlite::Connection;
+
+use crate::store::connection::Database;
+use crate::store::{Problem, StoreError};
+use crate::types::Digest;
+
+/// A database's identity and history.
+pub(crate) struct Schema {
+    /// Stored in the header of the file; tells our databases from others and from each other.
+    pub(crate) application_id: i32,
+    /// Statements that bring one schema version to the next; their count is the newest version.
+    pub(crate) steps: &'static [&'static str],
+}
+
+/// `log.db`; the id spells `rwkL`.
+pub(crate) const LOG: Schema = Schema {
+    application_id: 0x7277_6b4c,
+    steps: &[include_str!("../../migrations/log/0001_event_log.sql")],
+};
+
+/// `main.db`; the id spells `rwkM`.
+pub(crate) const MAIN: Schema = Schema {
+    application_id: 0x7277_6b4d,
+    steps: &[include_str!("../../migrations/main/0001_block_table.sql")],
+};
+
+/// `sandbox.db`; the id spells `rwkS`.
+pub(crate) const SANDBOX: Schema = Schema {
+    application_id: 0x7277_6b53,
+    steps: &[include_str!("../../migrations/sandbox/0001_rehearsal.sql")],
+};
+
+impl Schema {
+    fn newest(&self) -> i64 {
+        i64::try_from(self.steps.len()).unwrap_or(i64::MAX)
+    }
+}
+
+/// Applies every step that the open transaction's database has not had yet.
+pub(crate) fn apply(sql: &Connection, schema: &Schema) -> rusqlite::Result<()> {
+    let version: i64 = sql.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let done = usize::try_from(version).unwrap_or(usize::MAX);
+    for step in schema.steps.iter().skip(done) {
+        sql.execute_batch(step)?;
+    }
+    sql.pragma_update(None, "application_id", schema.application_id)?;
+    sql.pragma_update(None, "user_version", schema.newest())
+}
+
+/// Refuses a database of another kind, of a newer version, or with other tables.
+pub(crate) fn verify(database: &Database, schema: &Schema) -> Result<(), StoreError> {
+    let (id, version) = database.on(|sql| {
+        let id: i32 = sql.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        let version: i64 = sql.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        Ok((id, version))
+    })?;
+    let refuse = |problem| Err(StoreError::new(&database.file, problem));
+    if id != schema.application_id {
+        return refuse(Problem::Foreign(format!("its application id is {id:#x}")));
+    }
+    if version > schema.newest() {
+        return refuse(Problem::TooNew { found: version, known: schema.newest() });
+    }
+    let expected = expected_fingerprint(schema);
+    if database.on(fingerprint)? != expected.map_err(|error| StoreError::sql(&database.file, &error))? {
+        return refuse(Problem::SchemaAltered { version });
+    }
+    Ok(())
+}
+
+/// Returns the fingerprint of a fresh database of this schema, which is what any migrated one must have.
+fn expected_fingerprint(schema: &Schema) -> rusqlite::Result<Digest> {
+    let fresh = Connection::open_in_memory()?;
+    apply(&fresh, schema)?;
+    fingerprint(&fresh)
+}
+
+fn fingerprint(sql: &Connection) -> rusqlite::Result<Digest> {
+    let mut statement = sql.prepare(
+        "SELECT type || char(0) || name || char(0) || coalesce(sql, '') FROM sqlite_schema ORDER BY type, name",
+    )?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+    let mut hasher = blake3::Hasher::new();
+    for row in rows {
+        hasher.update(row?.as_bytes()).update(&[0]);
+    }
+    Ok(hasher.finalize().into())
+}

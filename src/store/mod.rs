@@ -1,0 +1,21 @@
+//! The store: the files of a data directory. The only room with SQL.
+
+mod blocks;
+mod connection;
+mod error;
+mod index;
+mod layout;
+mod lock;
+mod log;
+mod main_db;
+mod migrate;
+mod sandbox;
+mod witness;
+
+pub use blocks::{BlockBody, BlockWrite, QuarantineWrite};
+pub use error::{Problem, StoreError};
+pub(crate) use layout::MAIN;
+pub use layout::{DataDir, Repairs, Store};
+pub use log::{Appended, Log, LogHead, StoredEvent};
+pub use main_db::{Batch, Main, QuarantineRow};
+pub use sandbox::{OverlayEntry, SandboxBase, SandboxDb};

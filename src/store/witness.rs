@@ -1,0 +1,107 @@
+//! The witness: a file outside the database that knows how far the log had been acknowledged.
+//!
+//! SQLite answers a cut write-ahead log with an older, healthy-looking database; only something outside it can tell.
+//! Two slots of 64 bytes are written in turn, so that a torn write leaves the other one whole:
+//! `magic [8] · turn u64 · seq u64 · chain [32] · checksum [8]`, little-endian; the checksum is the beginning of the
+//! BLAKE3 digest of the bytes before it. A `seq` of zero says that nothing was acknowledged yet.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::codec::{Reader, Writer};
+use crate::store::{LogHead, Problem, StoreError};
+use crate::types::Digest;
+
+const MAGIC: &[u8; 8] = b"rwkWIT01";
+const SLOT: usize = 64;
+
+/// What the witness says.
+pub(crate) type WitnessMark = LogHead;
+
+/// The open witness file.
+#[derive(Debug)]
+pub(crate) struct Witness {
+    file: File,
+    path: PathBuf,
+    turn: u64,
+    mark: WitnessMark,
+}
+
+impl Witness {
+    /// Writes a new witness file, durable when this returns.
+    pub(crate) fn create(path: &Path, mark: WitnessMark) -> Result<Self, StoreError> {
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
+        let file = opened.map_err(|error| StoreError::io(path, "creating", &error))?;
+        let mut witness = Self { file, path: path.to_owned(), turn: 0, mark };
+        witness.write(mark)?;
+        witness.write(mark)?;
+        witness.sync()?;
+        Ok(witness)
+    }
+
+    /// Opens the witness and believes the newer of its whole slots.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let opened = OpenOptions::new().read(true).write(true).open(path);
+        let file = opened.map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => StoreError::new(path, Problem::Missing),
+            _ => StoreError::io(path, "opening", &error),
+        })?;
+        let length = file.metadata().map_err(|error| StoreError::io(path, "looking", &error))?.len();
+        if length != 2 * SLOT as u64 {
+            let found = format!("it has {length} bytes, a witness has {}", 2 * SLOT);
+            return Err(StoreError::new(path, Problem::Foreign(found)));
+        }
+        let mut bytes = [0u8; 2 * SLOT];
+        let read = file.read_exact_at(&mut bytes, 0);
+        read.map_err(|error| StoreError::io(path, "reading", &error))?;
+        let slots = bytes.chunks_exact(SLOT).filter_map(read_slot);
+        let Some((turn, mark)) = slots.max_by_key(|(turn, _)| *turn) else {
+            let found = "neither of its slots is whole".to_owned();
+            return Err(StoreError::new(path, Problem::Foreign(found)));
+        };
+        Ok(Self { file, path: path.to_owned(), turn, mark })
+    }
+
+    /// Returns the highest acknowledged position and its chain digest.
+    #[must_use]
+    pub(crate) const fn mark(&self) -> WitnessMark {
+        self.mark
+    }
+
+    /// Writes a new mark over the older slot. It survives the process at once, and a power cut after the next sync:
+    /// a witness that lags behind the log notices less, but never accuses falsely.
+    pub(crate) fn write(&mut self, mark: WitnessMark) -> Result<(), StoreError> {
+        let turn = self.turn.saturating_add(1);
+        let at = (turn % 2).saturating_mul(SLOT as u64);
+        let written = self.file.write_all_at(&slot_bytes(turn, mark), at);
+        written.map_err(|error| StoreError::io(&self.path, "writing", &error))?;
+        (self.turn, self.mark) = (turn, mark);
+        Ok(())
+    }
+
+    /// Makes the last mark survive a power cut.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        self.file.sync_data().map_err(|error| StoreError::io(&self.path, "syncing", &error))
+    }
+}
+
+fn slot_bytes(turn: u64, mark: WitnessMark) -> Vec<u8> {
+    let mut writer = Writer::with_capacity(SLOT);
+    writer.raw(MAGIC).u64(turn).u64(mark.seq).raw(&mark.chain.0);
+    let mut bytes = writer.finish();
+    let checksum = Digest::of(&bytes);
+    bytes.extend_from_slice(checksum.0.first_chunk::<8>().unwrap_or(&[0; 8]));
+    bytes
+}
+
+fn read_slot(bytes: &[u8]) -> Option<(u64, WitnessMark)> {
+    let mut reader = Reader::new(bytes);
+    let _magic = reader.raw("magic", MAGIC.len()).ok()?;
+    let turn = reader.u64("turn").ok()?;
+    let seq = reader.u64("seq").ok()?;
+    let chain = reader.digest("chain").ok()?;
+    let mark = WitnessMark { seq, chain };
+    // The magic and the checksum are compared with the rest.
+    (slot_bytes(turn, mark) == bytes).then_some((turn, mark))
+}

@@ -5,6 +5,7 @@ pub mod codec;
 pub mod diff;
 pub mod event;
 pub mod exec;
+pub mod generate;
 pub mod machine;
 pub mod mempool;
 pub mod plan;

@@ -31,7 +31,7 @@ impl Registry {
     /// Returns the machines in the box: `ledger` and, with the feature `evm`, `evm`.
     #[must_use]
     pub fn built_in() -> Self {
-        let registry = Self::default();
+        let registry = Self::default().with(crate::machine::ledger::Ledger);
         #[cfg(feature = "evm")]
         let registry = registry;
         registry

@@ -80,6 +80,37 @@ impl Backlog {
         self.mempool.insert(seq);
     }
 
+    /// Takes the last folded event back out of the mempool and the verdicts; [`Backlog::restore`] does the rest.
+    pub(crate) fn unfold(&mut self, seq: Seq, event: &EventBody) {
+        match event {
+            EventBody::Patch(_) => {}
+            EventBody::Tx(_) => drop(self.mempool.remove(seq)),
+            EventBody::Order(order) => {
+                for tx in &order.txs {
+                    self.mempool.insert(*tx);
+                }
+            }
+            EventBody::Verdict(verdict) => {
+                if verdict.ruling == Ruling::Release {
+                    self.mempool.remove(verdict.tx);
+                }
+                self.verdicts.remove_last(verdict.tx);
+            }
+        }
+    }
+
+    /// Returns everything but the mempool and the verdicts.
+    pub(crate) fn marks(&self) -> Self {
+        Self { mempool: Mempool::default(), verdicts: Verdicts::default(), ..*self }
+    }
+
+    /// Goes back to marks that were taken before.
+    pub(crate) fn restore(&mut self, marks: Self) {
+        let (mempool, verdicts) =
+            (std::mem::take(&mut self.mempool), std::mem::take(&mut self.verdicts));
+        *self = Self { mempool, verdicts, ..marks };
+    }
+
     fn order(&mut self, order: &Order) -> Result<(), OrderError> {
         self.check(order.height, &order.txs)?;
         for tx in &order.txs {
@@ -139,11 +170,17 @@ impl Verdicts {
         }
     }
 
+    fn remove_last(&mut self, tx: Seq) {
+        if let Some(verdicts) = self.by_tx.get_mut(&tx) {
+            verdicts.pop();
+        }
+    }
+
     /// Returns the last verdict on each transaction.
     pub fn last(&self) -> impl Iterator<Item = (Seq, Seq, &Ruling)> {
-        self.by_tx.iter().filter_map(|(tx, verdicts)| {
-            verdicts.last().map(|(seq, ruling)| (*tx, *seq, ruling))
-        })
+        self.by_tx
+            .iter()
+            .filter_map(|(tx, verdicts)| verdicts.last().map(|(seq, ruling)| (*tx, *seq, ruling)))
     }
 
     /// Says whether there are none.

@@ -232,10 +232,7 @@ pub const TABLE: &[Rule] = &[
     Rule { files: &[Files::Locked], ..Rule::new(Label::Locked, Action::Refuse) },
     Rule { files: &[Files::TooNew], ..Rule::new(Label::SchemaTooNew, Action::Refuse) },
     Rule { files: &[Files::Unusable], ..Rule::new(Label::Unusable, Action::Refuse) },
-    Rule {
-        machine: &[MachineSeen::Unknown],
-        ..Rule::new(Label::MachineUnknown, Action::Refuse)
-    },
+    Rule { machine: &[MachineSeen::Unknown], ..Rule::new(Label::MachineUnknown, Action::Refuse) },
     Rule {
         machine: BUILT,
         checkpoint: &[CheckpointSeen::Beyond],

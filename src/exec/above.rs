@@ -23,7 +23,11 @@ pub(crate) struct Spill {
 }
 
 impl Spill {
-    pub(crate) const fn new(store: Arc<Store>, base: SandboxBase, found: Option<SandboxDb>) -> Self {
+    pub(crate) const fn new(
+        store: Arc<Store>,
+        base: SandboxBase,
+        found: Option<SandboxDb>,
+    ) -> Self {
         Self { store, base, database: Mutex::new(found), abandoned: AtomicBool::new(false) }
     }
 
@@ -178,11 +182,7 @@ impl StateRead for AboveCheckpoint {
         }
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&Bytes, &Bytes),
-    ) -> Result<(), StateError> {
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&Bytes, &Bytes)) -> Result<(), StateError> {
         let spilled = self.spill.read(|database| database.overlay_scan(prefix))?;
         let spilled = spilled.unwrap_or_default().into_iter().filter(|_| self.spilled);
         let mut above: std::collections::BTreeMap<_, _> = spilled.collect();
@@ -194,5 +194,7 @@ impl StateRead for AboveCheckpoint {
 
 /// About what an entry takes in a hash map: its bytes, two shared pointers with counts, and the slot.
 fn entry_bytes(key: &Bytes, value: Option<&Bytes>) -> usize {
-    key.len().saturating_add(value.map_or(0, |value| value.len().saturating_add(16))).saturating_add(64)
+    key.len()
+        .saturating_add(value.map_or(0, |value| value.len().saturating_add(16)))
+        .saturating_add(64)
 }

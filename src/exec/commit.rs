@@ -240,7 +240,8 @@ fn net_changes(blocks: &[RehearsedBlock]) -> ChangeSet {
 
 /// Returns which transactions join the confirmed mempool with these blocks, and which leave it.
 fn mempool_moves(blocks: &[RehearsedBlock]) -> (Vec<Seq>, Vec<Seq>) {
-    let received: BTreeSet<_> = blocks.iter().flat_map(|block| block.received.iter().copied()).collect();
+    let received: BTreeSet<_> =
+        blocks.iter().flat_map(|block| block.received.iter().copied()).collect();
     let ordered: BTreeSet<_> = blocks.iter().flat_map(|block| block.txs.iter().copied()).collect();
     let join = received.difference(&ordered).copied().collect();
     let leave = ordered.difference(&received).copied().collect();
@@ -295,9 +296,7 @@ pub(crate) fn difference(
     ids: &[TxId],
 ) -> Option<Difference> {
     let height = first.order.height;
-    let tx = |index: usize| {
-        u32::try_from(index).ok().zip(ids.get(index).copied())
-    };
+    let tx = |index: usize| u32::try_from(index).ok().zip(ids.get(index).copied());
     let receipts = first.receipts.0.iter().zip(&second.receipts.0).enumerate();
     if let Some((index, (expected, found))) = receipts.into_iter().find(|(_, (a, b))| a != b) {
         return Some(Difference {
@@ -321,7 +320,9 @@ pub(crate) fn difference(
         height,
         what: "a change".to_owned(),
         tx: match writer {
-            Some(crate::state::Writer::Tx(index)) => tx(usize::try_from(index).unwrap_or(usize::MAX)),
+            Some(crate::state::Writer::Tx(index)) => {
+                tx(usize::try_from(index).unwrap_or(usize::MAX))
+            }
             _ => None,
         },
         key: Some(encode_hex(key)),

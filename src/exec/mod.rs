@@ -5,6 +5,7 @@ mod block;
 mod bus;
 mod clock;
 mod commit;
+mod intake;
 mod panic_guard;
 mod reader;
 mod recover;
@@ -19,6 +20,7 @@ pub use block::{Access, BlockFailure, Executed, Executor, ExecutorSettings, Ruli
 pub use bus::{Bus, Committed, Rehearsed};
 pub use clock::{Clock, SystemClock};
 pub use commit::{CommitMode, Difference};
+pub use intake::{Intake, IntakeError, Logged, NewEvent, PAYLOAD_BYTES_MAX};
 pub use reader::{BlockReader, PendingBlock};
 pub use recover::{Gate, RecoverError, Recovery, RecoveryOptions};
 pub use rehearsed::RehearsedBlock;

@@ -247,7 +247,11 @@ impl Recovery {
             if running.time > limit * 2 {
                 let limit_ms = limit.as_millis();
                 let reason = format!("ran longer than {limit_ms} ms and did not stop");
-                return Err(Abandoned { running: Some(running), database: spill.abandon(), reason });
+                return Err(Abandoned {
+                    running: Some(running),
+                    database: spill.abandon(),
+                    reason,
+                });
             }
         }
     }
@@ -255,7 +259,9 @@ impl Recovery {
     fn deal_with(&mut self, sandbox: &mut Sandbox, error: RehearseError) -> Result<(), Stop> {
         let failure = match error {
             RehearseError::Store(error) => return Err(error.into()),
-            RehearseError::Block(BlockFailure::State(error)) => return Err(store_error(&error).into()),
+            RehearseError::Block(BlockFailure::State(error)) => {
+                return Err(store_error(&error).into());
+            }
             RehearseError::Block(failure) => failure,
         };
         if let Some(hook) = &self.options.on_failure
@@ -399,10 +405,8 @@ fn commit_stop(error: CommitError) -> Stop {
 
 /// Gets the store's error back out of the machine's view of it.
 fn store_error(error: &crate::state::StateError) -> StoreError {
-    let unexpected = || StoreError {
-        file: crate::store::MAIN.into(),
-        problem: Problem::Sql(error.to_string()),
-    };
+    let unexpected =
+        || StoreError { file: crate::store::MAIN.into(), problem: Problem::Sql(error.to_string()) };
     error.0.downcast_ref::<StoreError>().cloned().unwrap_or_else(unexpected)
 }
 

@@ -59,9 +59,8 @@ impl RehearsedBlock {
     pub fn memory(&self) -> usize {
         let value = |value: &Option<Bytes>| value.as_ref().map_or(0, |value| value.len() + 16);
         let changes = self.changes.changes().iter();
-        let changes = changes.map(|change| {
-            96 + change.key.len() + value(&change.before) + value(&change.after)
-        });
+        let changes = changes
+            .map(|change| 96 + change.key.len() + value(&change.before) + value(&change.after));
         let receipts = self.receipts.0.iter().map(|receipt| 64 + receipt.output.len());
         let rest = self.header.len() + 8 * self.writers.len() + 16 * self.txs.len() + 256;
         changes.sum::<usize>() + receipts.sum::<usize>() + rest
@@ -108,7 +107,8 @@ impl RehearsedBlock {
         let txs = decode_seqs(&mut reader)?;
         let receipts = Receipts::decode(reader.bytes("receipts")?)?;
         let changes = ChangeSet::decode(reader.bytes("changes")?)?;
-        let writers = changes.changes().iter().map(|_| read_writer(&mut reader)).collect::<Result<_, _>>()?;
+        let writers =
+            changes.changes().iter().map(|_| read_writer(&mut reader)).collect::<Result<_, _>>()?;
         let received = decode_seqs(&mut reader)?;
         let pair = |reader: &mut Reader<'_>| Ok((read_seq(reader)?, read_seq(reader)?));
         let length = reader.count("settled count")?;

@@ -10,8 +10,8 @@ use crate::exec::above::{AboveCheckpoint, Spill};
 use crate::exec::bus::{Bus, Rehearsed};
 use crate::exec::rehearsed::RehearsedBlock;
 use crate::exec::{BlockFailure, BlockReader, Executor, PendingBlock, Watch};
-use crate::state::{MemoryState, RecordingState};
 use crate::plan::{BatchLimits, BatchSize};
+use crate::state::{MemoryState, RecordingState};
 use crate::store::{QuarantineWrite, SandboxBase, SandboxDb, Store, StoreError};
 use crate::types::{Digest, Height, Seq};
 
@@ -125,7 +125,18 @@ impl Sandbox {
         let reader = BlockReader::new(store, after, verdicts);
         let held = None;
         let retries = 0;
-        Ok(Self { executor, reader, held, state, spill, rehearsal, memory_bytes, bus, retries, resumed })
+        Ok(Self {
+            executor,
+            reader,
+            held,
+            state,
+            spill,
+            rehearsal,
+            memory_bytes,
+            bus,
+            retries,
+            resumed,
+        })
     }
 
     /// Returns what shares the sandbox database with this sandbox.

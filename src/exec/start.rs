@@ -85,7 +85,8 @@ pub fn examine(dir: &DataDir, registry: &Registry, repairs: Repairs) -> Result<E
     seen.machine = observer.machine(&machine);
     seen.checkpoint = observer.checkpoint()?;
     seen.witness = observer.witness()?;
-    let mut backlog = Backlog::at(checkpoint.as_ref().map(|row| row.order.height), Mempool::default());
+    let mut backlog =
+        Backlog::at(checkpoint.as_ref().map(|row| row.order.height), Mempool::default());
     if seen.checkpoint != CheckpointSeen::Beyond {
         seen.chain = observer.chain(&mut backlog)?;
     }
@@ -119,7 +120,8 @@ impl Observer<'_> {
             Ok(machine) if machine.version() == *self.store.main().machine() => MachineSeen::Same,
             Ok(machine) => {
                 let (now, then) = (machine.version(), self.store.main().machine().clone());
-                self.detail = Some(format!("the blocks were made by {then}, this program has {now}"));
+                self.detail =
+                    Some(format!("the blocks were made by {then}, this program has {now}"));
                 MachineSeen::OtherVersion
             }
         }
@@ -190,15 +192,15 @@ impl Observer<'_> {
         drop(log);
         let at = height.get();
         let detail = match label {
-            Label::LogLost => format!(
-                "block {at} rests on event {order}, but log.db ends at event {head}"
-            ),
-            Label::LogCut => format!(
-                "event {witness} was acknowledged, but log.db ends at event {head}"
-            ),
-            Label::LogReplaced => format!(
-                "log.db holds another event {witness} than the one that was acknowledged"
-            ),
+            Label::LogLost => {
+                format!("block {at} rests on event {order}, but log.db ends at event {head}")
+            }
+            Label::LogCut => {
+                format!("event {witness} was acknowledged, but log.db ends at event {head}")
+            }
+            Label::LogReplaced => {
+                format!("log.db holds another event {witness} than the one that was acknowledged")
+            }
             Label::Diverged => match self.parting()? {
                 Some(parting) => format!(
                     "main.db and log.db tell different histories from block {} on (head is block {at})",
@@ -277,7 +279,8 @@ fn fold_from(store: &Store, mut head: LogHead, backlog: &mut Backlog) -> Result<
             } else {
                 let body = event.decode().map_err(|error| store.log().codec(event.seq, error))?;
                 let folded = backlog.fold(event.seq, &body);
-                folded.map_err(|error| Broken::At(format!("event {}: {error}", event.seq.get())))?;
+                folded
+                    .map_err(|error| Broken::At(format!("event {}: {error}", event.seq.get())))?;
             }
             head = LogHead { seq: event.seq.get(), chain: event.chain };
         }

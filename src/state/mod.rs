@@ -8,8 +8,8 @@ mod recording;
 pub use changes::{Change, ChangeSet};
 pub use digest::StateDigest;
 pub(crate) use overlay::scan_layered;
-pub use recording::RecordingState;
 pub use overlay::{BlockOverlay, MemoryState, Writer};
+pub use recording::RecordingState;
 
 use std::sync::Arc;
 

@@ -37,11 +37,7 @@ impl StateRead for RecordingState<'_> {
         Ok(value)
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&Bytes, &Bytes),
-    ) -> Result<(), StateError> {
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&Bytes, &Bytes)) -> Result<(), StateError> {
         self.below.scan(prefix, &mut |key, value| {
             self.touched.borrow_mut().insert(key.clone(), Some(value.clone()));
             visit(key, value);

@@ -81,12 +81,12 @@ impl Database {
 
     fn set(&self, name: &'static str, wanted: &str) -> Result<(), StoreError> {
         let found = self.on(|sql| {
-            sql.pragma_update_and_check(None, name, wanted, |_| Ok(())).or_else(|error| {
-                match error {
+            sql.pragma_update_and_check(None, name, wanted, |_| Ok(())).or_else(
+                |error| match error {
                     rusqlite::Error::QueryReturnedNoRows => Ok(()),
                     other => Err(other),
-                }
-            })?;
+                },
+            )?;
             sql.pragma_query_value(None, name, |row| {
                 row.get_ref(0).map(|value| match value {
                     rusqlite::types::ValueRef::Integer(number) => number.to_string(),

@@ -120,7 +120,11 @@ impl DataDir {
         }
         let main = Main::open(&self.file(MAIN))?;
         if main.machine().id != log.machine() {
-            let found = format!("its machine is {:?}, that of the log {:?}", main.machine().id, log.machine());
+            let found = format!(
+                "its machine is {:?}, that of the log {:?}",
+                main.machine().id,
+                log.machine()
+            );
             return Err(StoreError::new(&self.file(MAIN), Problem::Foreign(found)));
         }
         let dir = self.clone();

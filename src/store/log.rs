@@ -290,7 +290,8 @@ impl Log {
         let mut rows = statement.query([from.get()]).map_err(|error| sql(&error))?;
         while let Some(row) = rows.next().map_err(|error| sql(&error))? {
             let event = read_event(row).map_err(|error| sql(&error))?;
-            let event = event.ok_or_else(|| self.damaged(from, "or one after it has a kind unknown"))?;
+            let event =
+                event.ok_or_else(|| self.damaged(from, "or one after it has a kind unknown"))?;
             if !each(event)? {
                 break;
             }

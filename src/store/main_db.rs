@@ -127,8 +127,9 @@ impl Main {
     /// # Errors
     /// [`StoreError`] where it cannot be read.
     pub fn lanes(&self) -> Result<StateDigest, StoreError> {
-        let bytes: Vec<u8> =
-            self.database.on(|sql| sql.query_row("SELECT lanes FROM main", [], |row| row.get(0)))?;
+        let bytes: Vec<u8> = self
+            .database
+            .on(|sql| sql.query_row("SELECT lanes FROM main", [], |row| row.get(0)))?;
         StateDigest::from_bytes(&bytes).ok_or_else(|| {
             let text = "the lanes of the state digest have another length".to_owned();
             StoreError::new(&self.database.file, Problem::Damaged(text))
@@ -255,11 +256,7 @@ impl StateRead for Main {
         Ok(self.read_state(key)?)
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&Bytes, &Bytes),
-    ) -> Result<(), StateError> {
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&Bytes, &Bytes)) -> Result<(), StateError> {
         Ok(self.scan_state(prefix, visit)?)
     }
 }

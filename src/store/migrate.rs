@@ -64,7 +64,9 @@ pub(crate) fn verify(database: &Database, schema: &Schema) -> Result<(), StoreEr
         return refuse(Problem::TooNew { found: version, known: schema.newest() });
     }
     let expected = expected_fingerprint(schema);
-    if database.on(fingerprint)? != expected.map_err(|error| StoreError::sql(&database.file, &error))? {
+    if database.on(fingerprint)?
+        != expected.map_err(|error| StoreError::sql(&database.file, &error))?
+    {
         return refuse(Problem::SchemaAltered { version });
     }
     Ok(())

@@ -79,8 +79,9 @@ impl SandboxDb {
         blocks: impl Iterator<Item = (Height, &'a [u8])>,
     ) -> Result<(), StoreError> {
         self.database.transaction(|sql| {
-            let mut insert = sql
-                .prepare_cached("INSERT INTO rehearsed (height, body, digest) VALUES (?1, ?2, ?3)")?;
+            let mut insert = sql.prepare_cached(
+                "INSERT INTO rehearsed (height, body, digest) VALUES (?1, ?2, ?3)",
+            )?;
             for (height, body) in blocks {
                 insert.execute(params![height.get(), body, Digest::of(body).0])?;
             }
@@ -129,8 +130,8 @@ impl SandboxDb {
         entries: impl Iterator<Item = (&'a Bytes, &'a Option<Bytes>)>,
     ) -> Result<(), StoreError> {
         self.database.transaction(|sql| {
-            let mut insert = sql
-                .prepare_cached("INSERT OR REPLACE INTO overlay (key, value) VALUES (?1, ?2)")?;
+            let mut insert =
+                sql.prepare_cached("INSERT OR REPLACE INTO overlay (key, value) VALUES (?1, ?2)")?;
             for (key, value) in entries {
                 insert.execute(params![&**key, value.as_deref()])?;
             }
@@ -155,9 +156,7 @@ impl SandboxDb {
     pub fn overlay(&self, key: &[u8]) -> Result<Option<Option<Bytes>>, StoreError> {
         self.database.on(|sql| {
             sql.prepare_cached("SELECT value FROM overlay WHERE key = ?1")?
-                .query_row([key], |row| {
-                    Ok(row.get_ref(0)?.as_blob_or_null()?.map(Bytes::from))
-                })
+                .query_row([key], |row| Ok(row.get_ref(0)?.as_blob_or_null()?.map(Bytes::from)))
                 .optional()
         })
     }

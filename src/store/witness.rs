@@ -31,7 +31,8 @@ pub(crate) struct Witness {
 impl Witness {
     /// Writes a new witness file, durable when this returns.
     pub(crate) fn create(path: &Path, mark: WitnessMark) -> Result<Self, StoreError> {
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
+        let opened =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
         let file = opened.map_err(|error| StoreError::io(path, "creating", &error))?;
         let mut witness = Self { file, path: path.to_owned(), turn: 0, mark };
         witness.write(mark)?;
@@ -47,7 +48,8 @@ impl Witness {
             std::io::ErrorKind::NotFound => StoreError::new(path, Problem::Missing),
             _ => StoreError::io(path, "opening", &error),
         })?;
-        let length = file.metadata().map_err(|error| StoreError::io(path, "looking", &error))?.len();
+        let length =
+            file.metadata().map_err(|error| StoreError::io(path, "looking", &error))?.len();
         if length != 2 * SLOT as u64 {
             let found = format!("it has {length} bytes, a witness has {}", 2 * SLOT);
             return Err(StoreError::new(path, Problem::Foreign(found)));

@@ -1,0 +1,198 @@
+//! The intake: what arrives becomes events. The only way by which a log grows, besides the verdicts of recovery.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::diff::{Backlog, OrderError};
+use crate::event::{EventBody, Order, Patch, Ruling, Tx, Verdict};
+use crate::exec::{Clock, Examined};
+use crate::store::{LogHead, Store, StoreError};
+use crate::types::{Bytes, Height, Seq, TxId};
+
+/// Largest payload of a transaction, in bytes.
+pub const PAYLOAD_BYTES_MAX: usize = 16 << 20;
+
+/// Something that arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewEvent {
+    /// A state change that no transaction causes.
+    Patch(Patch),
+    /// A transaction.
+    Tx {
+        /// Its identity.
+        id: TxId,
+        /// Its bytes, in the machine's own format.
+        payload: Bytes,
+    },
+    /// A block that consensus fixed.
+    Order {
+        /// Its number.
+        height: Height,
+        /// The machine's own header bytes.
+        header: Bytes,
+        /// Its transactions in execution order; each was received before, or earlier in the same call.
+        txs: Vec<TxId>,
+    },
+    /// An operator's decision about a quarantined transaction.
+    Settle {
+        /// Position of the transaction.
+        tx: Seq,
+        /// Release or discard.
+        ruling: Ruling,
+    },
+}
+
+/// What became of something that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// Its position in the log.
+    pub seq: Seq,
+    /// Whether it is new; a transaction that was received before keeps its first position.
+    pub is_new: bool,
+}
+
+/// Why nothing of a call was logged.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// The log cannot be written or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An order names a transaction that was never received.
+    #[error("order of block {} names transaction {id}, which was never received", height.get())]
+    UnknownTx {
+        /// Number of the block.
+        height: Height,
+        /// The identity that was looked for.
+        id: TxId,
+    },
+    /// An order contradicts what came before it.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    /// A payload is too large.
+    #[error("transaction {id} has {bytes} bytes, more than {PAYLOAD_BYTES_MAX}")]
+    PayloadTooLarge {
+        /// The transaction.
+        id: TxId,
+        /// Its size.
+        bytes: usize,
+    },
+}
+
+/// Appends to the log of an open node.
+pub struct Intake {
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    backlog: Backlog,
+}
+
+impl Intake {
+    /// Opens the intake of a node that was examined.
+    #[must_use]
+    pub fn new(node: &Examined, clock: Arc<dyn Clock>) -> Self {
+        Self { store: Arc::clone(&node.store), clock, backlog: node.backlog.clone() }
+    }
+
+    /// Returns what the log holds beyond the checkpoint at which the node was examined.
+    #[must_use]
+    pub const fn backlog(&self) -> &Backlog {
+        &self.backlog
+    }
+
+    /// Logs what arrived, all of it or nothing, durable when this returns.
+    ///
+    /// # Errors
+    /// [`IntakeError`]; the log is as it was, unless the problem is that the outcome of a commit is unknown.
+    pub fn append(&mut self, events: Vec<NewEvent>) -> Result<Vec<Logged>, IntakeError> {
+        let mut log = self.store.log();
+        let saved = self.backlog.marks();
+        let mut staging = Staging {
+            backlog: &mut self.backlog,
+            head: log.head(),
+            staged: Vec::new(),
+            ids: HashMap::new(),
+        };
+        let mut logged = Vec::with_capacity(events.len());
+        for event in events {
+            match staging.stage(&mut |id| log.find_tx(id), event) {
+                Ok(one) => logged.push(one),
+                Err(error) => {
+                    staging.undo();
+                    self.backlog.restore(saved);
+                    return Err(error);
+                }
+            }
+        }
+        let staged = std::mem::take(&mut staging.staged);
+        if staged.is_empty() {
+            return Ok(logged);
+        }
+        if let Err(error) = log.append(self.clock.now(), &staged) {
+            staging.staged = staged;
+            staging.undo();
+            self.backlog.restore(saved);
+            return Err(error.into());
+        }
+        Ok(logged)
+    }
+}
+
+/// Events that are checked and folded, and not logged yet.
+struct Staging<'a> {
+    backlog: &'a mut Backlog,
+    head: LogHead,
+    staged: Vec<EventBody>,
+    ids: HashMap<TxId, Seq>,
+}
+
+type FindTx<'a> = dyn FnMut(&TxId) -> Result<Option<Seq>, StoreError> + 'a;
+
+impl Staging<'_> {
+    fn stage(&mut self, find: &mut FindTx<'_>, event: NewEvent) -> Result<Logged, IntakeError> {
+        let body = match event {
+            NewEvent::Patch(patch) => EventBody::Patch(patch),
+            NewEvent::Settle { tx, ruling } => EventBody::Verdict(Verdict { tx, ruling }),
+            NewEvent::Tx { id, payload } => {
+                if payload.len() > PAYLOAD_BYTES_MAX {
+                    return Err(IntakeError::PayloadTooLarge { id, bytes: payload.len() });
+                }
+                if let Some(seq) = self.find(find, &id)? {
+                    return Ok(Logged { seq, is_new: false });
+                }
+                self.ids.insert(id, self.next());
+                EventBody::Tx(Tx { id, payload })
+            }
+            NewEvent::Order { height, header, txs: ids } => {
+                let mut txs = Vec::with_capacity(ids.len());
+                for id in ids {
+                    let seq = self.find(find, &id)?;
+                    txs.push(seq.ok_or(IntakeError::UnknownTx { height, id })?);
+                }
+                EventBody::Order(Order { height, header, txs })
+            }
+        };
+        let seq = self.next();
+        self.backlog.fold(seq, &body)?;
+        self.staged.push(body);
+        Ok(Logged { seq, is_new: true })
+    }
+
+    fn find(&self, find: &mut FindTx<'_>, id: &TxId) -> Result<Option<Seq>, StoreError> {
+        match self.ids.get(id) {
+            Some(seq) => Ok(Some(*seq)),
+            None => find(id),
+        }
+    }
+
+    fn next(&self) -> Seq {
+        let staged = crate::codec::count(self.staged.len());
+        LogHead { seq: self.head.seq.saturating_add(staged), ..self.head }.next()
+    }
+
+    /// Takes back what was folded, the last event first.
+    fn undo(&mut self) {
+        while let Some(event) = self.staged.pop() {
+            let seq = self.next();
+            self.backlog.unfold(seq, &event);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Nodes for tests: ledgers in scratch directories, filled through the public intake.
+
+use std::sync::Arc;
+
+use rewake::exec::{
+    Examined, Intake, NewEvent, Recovery, RecoveryOptions, Refusal, Report, SystemClock, examine,
+};
+use rewake::generate::Workload;
+use rewake::machine::ledger::Transfer;
+use rewake::machine::{MachineVersion, Registry};
+use rewake::store::{DataDir, Repairs};
+use rewake::types::{Bytes, Height, TxId};
+use tempfile::TempDir;
+
+/// A node in a directory that vanishes.
+pub struct Node {
+    pub dir: DataDir,
+    pub registry: Registry,
+    _scratch: TempDir,
+}
+
+impl Node {
+    /// Makes an empty node of the ledger.
+    pub fn ledger() -> Self {
+        let registry = Registry::built_in();
+        let machine = registry.find("ledger").expect("the ledger is built in").version();
+        Self::new(registry, &machine)
+    }
+
+    /// Makes an empty node of a registered machine.
+    pub fn new(registry: Registry, machine: &MachineVersion) -> Self {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let dir = DataDir::new(scratch.path().join("node"));
+        dir.create(machine).expect("a new node");
+        Self { dir, registry, _scratch: scratch }
+    }
+
+    /// Opens the node and decides.
+    pub fn examine(&self) -> Result<Examined, Refusal> {
+        examine(&self.dir, &self.registry, Repairs::default())
+    }
+
+    /// Appends events through the intake.
+    pub fn append(&self, events: Vec<NewEvent>) -> Vec<rewake::exec::Logged> {
+        let node = self.examine().expect("a sound node");
+        Intake::new(&node, Arc::new(SystemClock)).append(events).expect("an append")
+    }
+
+    /// Recovers with options.
+    pub fn recover_with(&self, options: RecoveryOptions) -> Report {
+        let node = self.examine().expect("a sound node");
+        Recovery::new(node, options).run().expect("a recovery").1
+    }
+
+    /// Recovers with the defaults.
+    pub fn recover(&self) -> Report {
+        self.recover_with(RecoveryOptions::default())
+    }
+}
+
+/// Returns the event of a received transfer.
+pub fn tx(transfer: &Transfer) -> NewEvent {
+    NewEvent::Tx { id: transfer.id(), payload: Bytes::from(transfer.encode().as_slice()) }
+}
+
+/// Returns the event of an ordered block.
+pub fn order(height: u64, txs: &[TxId]) -> NewEvent {
+    NewEvent::Order { height: Height(height), header: Bytes::default(), txs: txs.to_vec() }
+}
+
+/// Fills a node with a workload: genesis, blocks of transfers, and the mempool.
+pub fn fill(node: &Node, workload: &Workload) {
+    let mut events = vec![NewEvent::Patch(workload.genesis()), order(0, &[])];
+    let mut ids = Vec::new();
+    let mut height = 0;
+    let ordered = workload.transfers - workload.mempool;
+    for (index, transfer) in workload.transfers().enumerate() {
+        events.push(tx(&transfer));
+        if (index as u64) < ordered {
+            ids.push(transfer.id());
+        }
+        let full = ids.len() as u64 == workload.block_txs || index as u64 + 1 == ordered;
+        if full && !ids.is_empty() {
+            height += 1;
+            events.push(order(height, &ids));
+            ids.clear();
+        }
+    }
+    node.append(events);
+}

@@ -105,10 +105,10 @@ impl Backlog {
     }
 
     /// Goes back to marks that were taken before.
-    pub(crate) fn restore(&mut self, marks: Self) {
+    pub(crate) fn restore(&mut self, marks: &Self) {
         let (mempool, verdicts) =
             (std::mem::take(&mut self.mempool), std::mem::take(&mut self.verdicts));
-        *self = Self { mempool, verdicts, ..marks };
+        *self = Self { mempool, verdicts, ..*marks };
     }
 
     fn order(&mut self, order: &Order) -> Result<(), OrderError> {

@@ -210,7 +210,7 @@ impl Rule {
         }
     }
 
-    fn applies(&self, seen: &Observation) -> bool {
+    fn applies(&self, seen: Observation) -> bool {
         self.files.contains(&seen.files)
             && self.machine.contains(&seen.machine)
             && self.checkpoint.contains(&seen.checkpoint)
@@ -316,7 +316,7 @@ pub const TABLE: &[Rule] = &[
 
 /// Decides what an observation obliges us to do.
 #[must_use]
-pub fn decide(seen: &Observation) -> (Label, Action) {
+pub fn decide(seen: Observation) -> (Label, Action) {
     let rule = TABLE.iter().find(|rule| rule.applies(seen));
     // The test below shows that a row is always found.
     rule.map_or((Label::Unusable, Action::Refuse), |rule| (rule.label, rule.action))
@@ -356,7 +356,7 @@ mod tests {
         let all = every_observation();
         assert_eq!(all.len(), 4 * 3 * 4 * 3 * 3 * 2);
         for seen in all {
-            let rows: Vec<_> = TABLE.iter().filter(|rule| rule.applies(&seen)).collect();
+            let rows: Vec<_> = TABLE.iter().filter(|rule| rule.applies(seen)).collect();
             assert_eq!(rows.len(), 1, "{seen:?} has {rows:#?}");
         }
     }
@@ -372,7 +372,7 @@ mod tests {
     #[test]
     fn nothing_is_replayed_unless_everything_was_verified() {
         for seen in every_observation() {
-            let (label, action) = decide(&seen);
+            let (label, action) = decide(seen);
             let sound = seen.files == Files::Open
                 && seen.machine != MachineSeen::Unknown
                 && JOINED.contains(&seen.checkpoint)

@@ -135,20 +135,21 @@ impl Committer {
             size.add(crate::codec::count(block.txs.len()), crate::codec::count(block.memory()));
             batch.push(block);
             if self.limits.is_full(size) {
-                self.write(std::mem::take(&mut batch))?;
+                self.write(&batch)?;
+                batch.clear();
                 size = BatchSize::default();
             }
         }
-        self.write(batch)
+        self.write(&batch)
     }
 
-    fn write(&mut self, blocks: Vec<RehearsedBlock>) -> Result<(), CommitError> {
+    fn write(&mut self, blocks: &[RehearsedBlock]) -> Result<(), CommitError> {
         if blocks.is_empty() {
             return Ok(());
         }
-        let net = net_changes(&blocks);
+        let net = net_changes(blocks);
         self.lanes.apply(&net);
-        let batch = self.assemble(&blocks, net);
+        let batch = self.assemble(blocks, net);
         // CRASH: before this commit the checkpoint is the last block of the batch before; after it, of this one.
         self.store.main().commit(&batch)?;
         if let Some(reexecution) = &mut self.reexecution {
@@ -226,12 +227,11 @@ fn net_changes(blocks: &[RehearsedBlock]) -> ChangeSet {
     }
     let mut net: HashMap<Bytes, (Option<Bytes>, Option<Bytes>)> = HashMap::new();
     for change in blocks.iter().flat_map(|block| block.changes.changes()) {
-        match net.get_mut(&change.key) {
-            Some((_, after)) => after.clone_from(&change.after),
-            None => {
-                let values = (change.before.clone(), change.after.clone());
-                net.insert(change.key.clone(), values);
-            }
+        if let Some((_, after)) = net.get_mut(&change.key) {
+            after.clone_from(&change.after);
+        } else {
+            let values = (change.before.clone(), change.after.clone());
+            net.insert(change.key.clone(), values);
         }
     }
     let net = net.into_iter().map(|(key, (before, after))| Change { key, before, after });

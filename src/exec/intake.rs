@@ -117,7 +117,7 @@ impl Intake {
                 Ok(one) => logged.push(one),
                 Err(error) => {
                     staging.undo();
-                    self.backlog.restore(saved);
+                    self.backlog.restore(&saved);
                     return Err(error);
                 }
             }
@@ -129,7 +129,7 @@ impl Intake {
         if let Err(error) = log.append(self.clock.now(), &staged) {
             staging.staged = staged;
             staging.undo();
-            self.backlog.restore(saved);
+            self.backlog.restore(&saved);
             return Err(error.into());
         }
         Ok(logged)

@@ -203,7 +203,7 @@ impl Recovery {
                         break Err(stop);
                     }
                 }
-                Err(abandoned) => match self.start_over(abandoned) {
+                Err(abandoned) => match self.start_over(*abandoned) {
                     Ok(fresh) => sandbox = fresh,
                     Err(stop) => return (Err(stop), Ok(())),
                 },
@@ -218,7 +218,7 @@ impl Recovery {
         &self,
         mut sandbox: Sandbox,
         extent: Extent,
-    ) -> Result<(Sandbox, Result<(), RehearseError>), Abandoned> {
+    ) -> Result<(Sandbox, Result<(), RehearseError>), Box<Abandoned>> {
         let (watch, spill) = (Arc::clone(sandbox.watch()), Arc::clone(sandbox.spill()));
         let (sender, receiver) = mpsc::channel();
         let spawned = std::thread::Builder::new().name("rehearse".to_owned()).spawn(move || {
@@ -228,7 +228,7 @@ impl Recovery {
         });
         if let Err(error) = spawned {
             let reason = format!("no thread can be started: {error}");
-            return Err(Abandoned { running: None, database: spill.abandon(), reason });
+            return Err(Box::new(Abandoned { running: None, database: spill.abandon(), reason }));
         }
         let limit = self.options.step_time_max;
         loop {
@@ -236,7 +236,11 @@ impl Recovery {
                 Ok(done) => return Ok(done),
                 Err(RecvTimeoutError::Disconnected) => {
                     let reason = "the rehearsing thread ended without an answer".to_owned();
-                    return Err(Abandoned { running: None, database: spill.abandon(), reason });
+                    return Err(Box::new(Abandoned {
+                        running: None,
+                        database: spill.abandon(),
+                        reason,
+                    }));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }

@@ -48,7 +48,7 @@ pub struct Refusal {
     pub source: Option<StoreError>,
 }
 
-impl From<StoreError> for Refusal {
+impl From<StoreError> for Box<Refusal> {
     fn from(error: StoreError) -> Self {
         let files = match error.problem {
             Problem::Busy => Files::Locked,
@@ -56,9 +56,9 @@ impl From<StoreError> for Refusal {
             _ => Files::Unusable,
         };
         let seen = Observation { files, ..SOUND };
-        let (label, _) = decide(&seen);
+        let (label, _) = decide(seen);
         let (detail, advice) = (error.to_string(), error.advice());
-        Self { label, detail, advice, source: Some(error) }
+        Self::new(Refusal { label, detail, advice, source: Some(error) })
     }
 }
 
@@ -76,7 +76,11 @@ const SOUND: Observation = Observation {
 ///
 /// # Errors
 /// [`Refusal`] where nothing may be done.
-pub fn examine(dir: &DataDir, registry: &Registry, repairs: Repairs) -> Result<Examined, Refusal> {
+pub fn examine(
+    dir: &DataDir,
+    registry: &Registry,
+    repairs: Repairs,
+) -> Result<Examined, Box<Refusal>> {
     let store = dir.open_with(repairs)?;
     let machine = registry.find(store.log().machine());
     let checkpoint = store.main().head()?;
@@ -93,14 +97,14 @@ pub fn examine(dir: &DataDir, registry: &Registry, repairs: Repairs) -> Result<E
     if backlog.blocks > 0 {
         seen.pending = PendingSeen::Blocks;
     }
-    let (label, action) = decide(&seen);
+    let (label, action) = decide(seen);
     match (action, machine) {
         (Action::Nothing | Action::Replay, Ok(machine)) => {
             let log_head = store.log().head();
             let store = Arc::new(store);
             Ok(Examined { store, machine, checkpoint, log_head, backlog, label })
         }
-        _ => Err(observer.refusal(label)?),
+        _ => Err(Box::new(observer.refusal(label)?)),
     }
 }
 

@@ -36,7 +36,7 @@ impl Node {
     }
 
     /// Opens the node and decides.
-    pub fn examine(&self) -> Result<Examined, Refusal> {
+    pub fn examine(&self) -> Result<Examined, Box<Refusal>> {
         examine(&self.dir, &self.registry, Repairs::default())
     }
 

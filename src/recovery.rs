@@ -365,7 +365,7 @@ mod tests {
     fn every_row_applies_to_something() {
         let all = every_observation();
         for rule in TABLE {
-            assert!(all.iter().any(|seen| rule.applies(seen)), "{rule:?} never applies");
+            assert!(all.iter().any(|seen| rule.applies(*seen)), "{rule:?} never applies");
         }
     }
 

@@ -251,11 +251,8 @@ impl Recovery {
             if running.time > limit * 2 {
                 let limit_ms = limit.as_millis();
                 let reason = format!("ran longer than {limit_ms} ms and did not stop");
-                return Err(Abandoned {
-                    running: Some(running),
-                    database: spill.abandon(),
-                    reason,
-                });
+                let (running, database) = (Some(running), spill.abandon());
+                return Err(Box::new(Abandoned { running, database, reason }));
             }
         }
     }

@@ -5,6 +5,7 @@ pub mod codec;
 pub mod event;
 pub mod exec;
 pub mod generate;
+pub mod import;
 pub mod machine;
 pub mod state;
 pub mod types;

@@ -220,10 +220,12 @@ fn the_watch_stops_a_step_that_reads_without_end() {
     assert_eq!(watch.running(), None);
     let failed = std::thread::scope(|scope| {
         let running = scope.spawn(|| bench.run(&["put a 1", "spin"]));
-        bench.probes.await_endless();
-        assert!(watch.running().is_some(), "the watch sees the step");
+        bench.probes.await_endless(&running);
+        let seen = watch.running();
         watch.stop_step();
-        running.join().expect("the executor does not panic")
+        let failed = running.join().expect("the executor does not panic");
+        assert!(seen.is_some(), "the watch sees the step");
+        failed
     });
     let (step, _, reason, attempts) = poison(failed);
     let expected = (Writer::Tx(1), "ran longer than the time limit", 1);
@@ -238,11 +240,13 @@ fn a_runaway_that_touches_nothing_is_seen_but_cannot_be_stopped() {
     let watch = bench.executor.watch().clone();
     let executed = std::thread::scope(|scope| {
         let running = scope.spawn(|| bench.run(&["runaway"]));
-        bench.probes.await_endless();
+        bench.probes.await_endless(&running);
         watch.stop_step();
-        assert!(watch.running().is_some() && !running.is_finished());
+        let (seen, has_ended) = (watch.running(), running.is_finished());
         bench.probes.release();
-        running.join().expect("the executor does not panic")
+        let executed = running.join().expect("the executor does not panic");
+        assert!(seen.is_some() && !has_ended);
+        executed
     });
     let executed = executed.expect("a stop that comes too late stops nothing");
     assert_eq!(statuses(&executed), [Status::Applied]);

@@ -61,9 +61,10 @@ impl Probes {
         self.attempts.lock().expect("no holder panics").get(&seq).copied().unwrap_or(0)
     }
 
-    /// Returns once a `spin` or a `runaway` runs.
-    pub(crate) fn await_endless(&self) {
+    /// Returns once a `spin` or a `runaway` runs in a thread.
+    pub(crate) fn await_endless<R>(&self, within: &std::thread::ScopedJoinHandle<'_, R>) {
         while !self.is_endless.load(Ordering::Acquire) {
+            assert!(!within.is_finished(), "the block ended before its endless transaction");
             std::thread::yield_now();
         }
     }

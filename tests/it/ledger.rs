@@ -308,7 +308,14 @@ prop_compose! {
     }
 }
 
+fn fixed_seed() -> ProptestConfig {
+    let rng_seed = proptest::test_runner::RngSeed::Fixed(1);
+    ProptestConfig { rng_seed, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
+    #![proptest_config(fixed_seed())]
+
     #[test]
     fn any_transfers_end_as_the_model_says(
         balances in prop::collection::vec(0..100u64, 1..5),

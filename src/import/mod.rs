@@ -1,0 +1,3 @@
+//! Real formats in: ledger transfers as JSON lines.
+
+pub mod jsonl;

@@ -4,6 +4,7 @@ pub mod block;
 pub mod codec;
 pub mod event;
 pub mod exec;
+pub mod import;
 pub mod machine;
 pub mod state;
 pub mod types;

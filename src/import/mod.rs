@@ -1,0 +1,17 @@
+//! Real formats in: what other programs wrote becomes what is logged here.
+
+#[cfg(feature = "evm")]
+mod eth;
+#[cfg(feature = "evm")]
+mod eth_error;
+#[cfg(feature = "evm")]
+mod eth_json;
+#[cfg(feature = "evm")]
+mod eth_witness;
+
+#[cfg(feature = "evm")]
+pub use eth::{EthBlock, EthBlockFile, parse_block, read_block_file};
+#[cfg(feature = "evm")]
+pub use eth_error::EthImportError;
+#[cfg(feature = "evm")]
+pub use eth_witness::{Witness, WitnessChain};

@@ -194,4 +194,4 @@ impl EthBlockFile {
 
 #[cfg(test)]
 #[path = "eth_block_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -26,6 +26,8 @@ pub(super) struct StateDb<'a, 'c> {
     beneficiary: Address,
     /// The records that were read, without the fees that are due to the beneficiary.
     records: AddressMap<Option<AccountRecord>>,
+    /// The account that is shown with a nonce (EIP-7610).
+    shown: Option<Address>,
 }
 
 impl<'a, 'c> StateDb<'a, 'c> {
@@ -34,7 +36,12 @@ impl<'a, 'c> StateDb<'a, 'c> {
         codes: &'a CodeCache,
         beneficiary: Address,
     ) -> Self {
-        Self { context, codes, beneficiary, records: AddressMap::default() }
+        Self { context, codes, beneficiary, records: AddressMap::default(), shown: None }
+    }
+
+    /// Shows an account with a nonce while it is read, or none.
+    pub(super) const fn show_nonce_of(&mut self, account: Option<Address>) {
+        self.shown = account;
     }
 
     /// Returns the record of an account as it was before the step.
@@ -76,9 +83,10 @@ impl Database for StateDb<'_, '_> {
 
     fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, DbError> {
         let record = self.record(address)?;
+        let shown = self.shown == Some(address);
         let mut info = record.filter(|record| record.exists).map(|record| AccountInfo {
             balance: record.balance,
-            nonce: record.nonce,
+            nonce: if shown { record.nonce.max(1) } else { record.nonce },
             code_hash: record.code_hash,
             code: (record.code_hash == KECCAK256_EMPTY).then(Bytecode::default),
             ..AccountInfo::default()

@@ -9,11 +9,12 @@ use revm::context::result::{EVMError, ExecutionResult, HaltReason, InvalidTransa
 use revm::context::{
     BlockEnv, CfgEnv, Context as EvmContext, Journal, JournalTr, LocalContext, Transaction, TxEnv,
 };
-use revm::handler::{FrameResult, Handler, MainnetContext, MainnetEvm};
+use revm::handler::{FrameResult, Handler};
 use revm::primitives::hardfork::SpecId;
 use revm::{ExecuteEvm, MainBuilder, SystemCallEvm};
 
 use super::code_cache::CodeCache;
+use super::collision::{Machine, MachineContext};
 use super::database::{DbError, StateDb};
 use super::diff::write_state;
 use super::layout::FEES_KEY;
@@ -21,7 +22,6 @@ use super::receipt::EvmReceipt;
 use crate::block::Receipt;
 use crate::machine::{Context, ExecError};
 
-type Machine<'a, 'c> = MainnetEvm<MainnetContext<StateDb<'a, 'c>>>;
 type MachineError = EVMError<DbError, InvalidTransaction>;
 
 /// What every step of a block shares.
@@ -37,7 +37,7 @@ impl Environment<'_> {
         let db = StateDb::new(context, self.codes, self.block.beneficiary);
         let mut journal = Journal::new(db);
         journal.set_spec_id(self.config.spec);
-        let machine: MainnetContext<_> = EvmContext {
+        let machine: MachineContext<'_, '_> = EvmContext {
             block: self.block.clone(),
             tx,
             cfg: self.config.clone(),
@@ -46,7 +46,7 @@ impl Environment<'_> {
             local: LocalContext::default(),
             error: Ok(()),
         };
-        machine.build_mainnet()
+        Machine(machine.build_mainnet())
     }
 
     /// Executes a transaction. Only one that must not be in a block is rejected; one that fails is charged.
@@ -65,8 +65,8 @@ impl Environment<'_> {
             Err(EVMError::Header(refused)) => return Ok(Receipt::rejected(refused.to_string())),
             Err(error) => return Err(failure(error)),
         };
-        let state = machine.finalize();
-        let db = &mut machine.ctx.journaled_state.database;
+        let state = machine.0.finalize();
+        let db = &mut machine.0.ctx.journaled_state.database;
         write_state(db, state, self.block.beneficiary)?;
         if handler.fee.get() > 0 {
             db.context.add(&FEES_KEY, handler.fee.get())?;
@@ -82,10 +82,10 @@ impl Environment<'_> {
         context: &mut Context<'_>,
     ) -> Result<Result<Bytes, String>, ExecError> {
         let mut machine = self.machine(TxEnv::default(), context);
-        let outcome = machine.system_call(contract, input).map_err(failure)?;
+        let outcome = machine.0.system_call(contract, input).map_err(failure)?;
         match outcome.result {
             ExecutionResult::Success { output, .. } => {
-                let db = &mut machine.ctx.journaled_state.database;
+                let db = &mut machine.0.ctx.journaled_state.database;
                 write_state(db, outcome.state, self.block.beneficiary)?;
                 Ok(Ok(output.into_data()))
             }
@@ -138,7 +138,7 @@ impl<'a, 'c: 'a> Handler for FeeHandler<'a, 'c> {
         evm: &mut Self::Evm,
         result: &mut FrameResult,
     ) -> Result<(), MachineError> {
-        let machine = &mut evm.ctx;
+        let machine = &mut evm.0.ctx;
         let (spec, base_fee) = (machine.cfg.spec, u128::from(machine.block.basefee));
         let price = machine.tx.effective_gas_price(base_fee);
         // EIP-1559 burns the base fee.

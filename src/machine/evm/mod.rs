@@ -10,6 +10,7 @@
 
 mod check;
 mod code_cache;
+mod collision;
 mod dao;
 mod database;
 mod diff;

@@ -247,7 +247,7 @@ impl Recovery {
             let Some(running) = watch.running().filter(|running| running.time > limit) else {
                 continue;
             };
-            watch.stop_step();
+            watch.stop(running.step);
             if running.time > limit * 2 {
                 let limit_ms = limit.as_millis();
                 let reason = format!("ran longer than {limit_ms} ms and did not stop");

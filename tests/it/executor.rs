@@ -221,11 +221,9 @@ fn the_watch_stops_a_step_that_reads_without_end() {
     let failed = std::thread::scope(|scope| {
         let running = scope.spawn(|| bench.run(&["put a 1", "spin"]));
         bench.probes.await_endless(&running);
-        let seen = watch.running();
-        watch.stop_step();
-        let failed = running.join().expect("the executor does not panic");
-        assert!(seen.is_some(), "the watch sees the step");
-        failed
+        let seen = watch.running().expect("the watch sees the step");
+        watch.stop(seen.step);
+        running.join().expect("the executor does not panic")
     });
     let (step, _, reason, attempts) = poison(failed);
     let expected = (Writer::Tx(1), "ran longer than the time limit", 1);
@@ -241,11 +239,12 @@ fn a_runaway_that_touches_nothing_is_seen_but_cannot_be_stopped() {
     let executed = std::thread::scope(|scope| {
         let running = scope.spawn(|| bench.run(&["runaway"]));
         bench.probes.await_endless(&running);
-        watch.stop_step();
-        let (seen, has_ended) = (watch.running(), running.is_finished());
+        let seen = watch.running().expect("the watch sees the step");
+        watch.stop(seen.step);
+        let has_ended = running.is_finished();
         bench.probes.release();
         let executed = running.join().expect("the executor does not panic");
-        assert!(seen.is_some() && !has_ended);
+        assert!(!has_ended);
         executed
     });
     let executed = executed.expect("a stop that comes too late stops nothing");

@@ -64,7 +64,7 @@ impl Default for RecoveryOptions {
             commit: CommitMode::default(),
             gate: Gate::default(),
             batch: BatchLimits::default(),
-            memory_bytes: 96 << 20,
+            memory_bytes: 64 << 20,
             step_time_max: Duration::from_secs(30),
             executor: ExecutorSettings::default(),
             rehearsed: Bus::default(),

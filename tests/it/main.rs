@@ -10,6 +10,8 @@ mod faulty;
 #[cfg(test)]
 mod generate;
 #[cfg(test)]
+mod house;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod nodes;

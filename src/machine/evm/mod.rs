@@ -132,3 +132,6 @@ fn environment<'a>(order: &OrderHeader, codes: &'a CodeCache) -> Environment<'a>
         blobs.and_then(|blobs| u64::try_from(blobs.update_fraction).ok());
     Environment { block, config, codes }
 }
+
+#[cfg(test)]
+mod tests;

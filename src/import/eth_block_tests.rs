@@ -68,3 +68,107 @@ fn mainnet_blocks_give_what_their_headers_say() {
     assert_eq!(followers, 5, "pairs of blocks that follow each other");
     println!("{} blocks with {transactions} transactions in {time:?}", blocks.len());
 }
+
+/// A block without transactions, whose hash and roots are right.
+fn small_block() -> serde_json::Value {
+    let header = Header { number: 46_148, ..Header::default() };
+    let mut block = serde_json::to_value(&header).expect("a header is JSON");
+    block["hash"] = serde_json::to_value(header.hash_slow()).expect("a hash is JSON");
+    block["transactions"] = serde_json::json!([]);
+    block["uncles"] = serde_json::json!([]);
+    let account = serde_json::json!({ "balance": "0x5", "nonce": 1, "storage": {
+        format!("0x{:064x}", 1): format!("0x{:064x}", 2), format!("0x{:064x}", 3): format!("0x{:064x}", 0),
+    } });
+    let prestate = serde_json::json!({ "0x0000000000000000000000000000000000000001": account });
+    serde_json::json!({ "block": block, "prestate": prestate, "blockHashes": {} })
+}
+
+fn parse(file: &serde_json::Value) -> Result<EthBlockFile, EthImportError> {
+    parse_block(Path::new("block.json"), &serde_json::to_vec_pretty(file).expect("JSON"))
+}
+
+#[test]
+fn a_file_that_contradicts_itself_is_refused() {
+    let check = |pointer: &str, value: serde_json::Value, words: &str| {
+        let mut file = small_block();
+        *file.pointer_mut(pointer).expect(pointer) = value;
+        let refused = parse(&file).expect_err(words).to_string();
+        assert!(refused.starts_with("block.json: "), "{refused}");
+        assert!(refused.contains(words), "{refused}");
+    };
+    let one = format!("0x{:064x}", 1);
+    check("/block/hash", one.clone().into(), "block.hash is 0x");
+    check("/block/uncles", serde_json::json!([one]), "number of block.uncles is 1, expected 0");
+}
+
+#[test]
+fn each_reason_to_refuse_a_file_names_it_and_what_to_do() {
+    let missing = read_block_file(Path::new("no/such.json"));
+    assert!(matches!(&missing, Err(EthImportError::Read { .. })), "{missing:?}");
+    let cut = parse_block(Path::new("cut.json"), b"{\n  \"block\": {");
+    let Err(EthImportError::Json { line: 2, column: 12, .. }) = &cut else { panic!("{cut:?}") };
+    let mut file = small_block();
+    file["block"]["gasUsed"] = "0xzz".into();
+    let refused = parse(&file).expect_err("no number");
+    let EthImportError::Json { line, reason, .. } = &refused else { panic!("{refused}") };
+    assert!(*line > 1 && !reason.contains("line"), "{refused}");
+    let mut file = small_block();
+    file["blockHashes"] = serde_json::json!({ "twelve": format!("0x{:064x}", 1) });
+    let refused = parse(&file).expect_err("no number").to_string();
+    assert!(refused.contains("blockHashes.twelve"), "{refused}");
+    let scratch = tempfile::tempdir().expect("a folder");
+    let path = scratch.path().join("bomb.json.zst");
+    let bomb = zstd::encode_all(&[b' '; 5000][..], 1).expect("compresses");
+    std::fs::write(&path, bomb).expect("written");
+    let refused = unpack_within(&path, 4999);
+    assert!(matches!(&refused, Err(EthImportError::TooLarge { limit: 4999, .. })), "{refused:?}");
+    assert_eq!(unpack_within(&path, 5000).expect("small enough").len(), 5000);
+}
+
+#[test]
+fn transactions_are_rebuilt_from_their_fields() {
+    let check = |change: fn(&mut serde_json::Value), words: &str| {
+        let zero = format!("0x{:064x}", 0);
+        let mut tx = serde_json::json!({ "hash": zero, "type": "0x2", "chainId": "0x1", "nonce": "0x0",
+            "to": null, "value": "0x0", "gas": "0x1", "maxFeePerGas": "0x1", "input": "0x",
+            "maxPriorityFeePerGas": "0x1", "accessList": [], "r": "0x1", "s": "0x1", "v": "0x0" });
+        change(&mut tx);
+        let mut file = small_block();
+        file["block"]["transactions"] = serde_json::json!([tx]);
+        let refused = parse(&file).expect_err(words).to_string();
+        assert!(refused.contains("block.transactions[0]"), "{refused}");
+        assert!(refused.contains(words), "{refused}");
+    };
+    check(|_| {}, "hash is 0x");
+    check(|tx| tx["type"] = "0x9".into(), "type 9 is unknown");
+    check(|tx| tx["maxFeePerGas"] = serde_json::Value::Null, "maxFeePerGas is missing");
+    check(|tx| tx["v"] = "0x5".into(), "neither 0 nor 1");
+    check(|tx| tx["type"] = "0x0".into(), "v is 0");
+}
+
+#[test]
+fn only_a_block_that_follows_keeps_the_state() {
+    let block = |number: u64, parent: u8, hash: u8, known: &[u8]| {
+        let file = parse(&small_block()).expect("a valid file");
+        let mut block = file.into_block(&ForkSchedule::mainnet());
+        block.height = Height(number);
+        (block.parent_hash, block.hash) = (B256::repeat_byte(parent), B256::repeat_byte(hash));
+        for key in known {
+            block.witness.put(&[*key], Some(vec![1]));
+        }
+        block
+    };
+    let mut chain = WitnessChain::default();
+    let first = chain.patch(&block(5, 4, 5, b"xy"));
+    assert!(first.replaces_state, "{}", first.label);
+    // Config, account, slot and the two keys; a slot that is zero is absent.
+    assert_eq!(first.entries.len(), 5);
+    let second = chain.patch(&block(6, 5, 6, b"yz"));
+    assert!(!second.replaces_state && second.label.contains("follows"), "{}", second.label);
+    let keys: Vec<_> = second.entries.iter().map(|(key, _)| key.to_vec()).collect();
+    assert_eq!(keys, [b"z".to_vec()]);
+    let third = chain.patch(&block(7, 6, 7, b"x"));
+    assert!(third.entries.is_empty(), "a key of the whole run is known");
+    assert!(chain.patch(&block(8, 9, 8, b"x")).replaces_state, "another parent");
+    assert!(chain.patch(&block(10, 8, 10, b"x")).replaces_state, "a gap");
+}

@@ -119,3 +119,46 @@ fn the_suite_passes_in_memory() {
     println!("{passed} cases passed, {} failed, in {:?}", failed.len(), start.elapsed());
     assert_eq!((outcomes.len(), failed.len()), (1878, 0));
 }
+
+#[test]
+fn a_case_file_that_cannot_be_run_is_refused() {
+    let case = |network: &str, rlp: &str| {
+        let zero = format!("0x{:064x}", 0);
+        let case = serde_json::json!({ "case": { "network": network, "genesisRLP": rlp,
+            "genesisBlockHeader": { "hash": zero }, "pre": {}, "blocks": [{ "rlp": "0xc0",
+            "expectExceptionALL": "bad" }], "lastblockhash": zero, "postState": {} } });
+        parse_cases(Path::new("case.json"), &serde_json::to_vec(&case).expect("JSON"))
+    };
+    let refused = case("Metropolis", "0xc0");
+    assert!(matches!(&refused, Err(EthImportError::Fork { .. })), "{refused:?}");
+    let refused = case("Cancun", "0xc0");
+    assert!(matches!(&refused, Err(EthImportError::Field { .. })), "{refused:?}");
+    let block = alloy_consensus::Header::default();
+    let mut rlp = Vec::new();
+    let body = [alloy_rlp::encode(&block), vec![0xc0, 0xc0]].concat();
+    RlpHead { list: true, payload_length: body.len() }.encode(&mut rlp);
+    rlp.extend(body);
+    let refused = case("Cancun", &format!("0x{}", crate::types::encode_hex(&rlp)));
+    assert!(matches!(&refused, Err(EthImportError::Mismatch { .. })), "{refused:?}");
+    let refused = parse_cases(Path::new("case.json"), b"{ \"case\": { \"blocks\": [{}] } }");
+    let Err(EthImportError::Json { reason, column: 25, .. }) = &refused else {
+        panic!("{refused:?}")
+    };
+    assert!(reason.contains("rlp"), "{reason}");
+}
+
+#[test]
+fn an_exception_is_found_under_each_of_its_names() {
+    for (key, found) in [
+        ("expectException", true),
+        ("expectExceptionALL", true),
+        ("expectExceptionCancun", true),
+        ("expectExceptionParis", false),
+        ("comment", false),
+    ] {
+        let json = format!("{{ \"rlp\": \"0xc0\", \"{key}\": \"bad\" }}");
+        let block = read_block("Cancun", serde_json::from_str(&json).expect("a block"));
+        assert_eq!(block.exception.is_some(), found, "{key}");
+        assert!(block.decoded.is_err(), "an empty list is no block");
+    }
+}

@@ -1,6 +1,7 @@
 //! rewake brings a deterministic node that died back to exactly the state of a node that never died.
 
 pub mod block;
+pub mod cli;
 pub mod codec;
 pub mod diff;
 pub mod event;

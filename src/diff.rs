@@ -39,6 +39,12 @@ pub enum OrderError {
         /// The height before.
         last: Height,
     },
+    /// Its height is beyond what a table can hold.
+    #[error("order of block {} is beyond block {}, the last that there can be", found.get(), i64::MAX)]
+    HeightTooLarge {
+        /// Its height.
+        found: Height,
+    },
     /// A transaction is not waiting: never received, or ordered already.
     #[error("order of block {} names the transaction at {}, which is not waiting", height.get(), tx.get())]
     TxNotWaiting {
@@ -131,6 +137,9 @@ impl Backlog {
     pub fn check(&self, height: Height, txs: &[Seq]) -> Result<(), OrderError> {
         if let Some(last) = self.last_ordered.filter(|last| height <= *last) {
             return Err(OrderError::HeightNotAscending { found: height, last });
+        }
+        if i64::try_from(height.get()).is_err() {
+            return Err(OrderError::HeightTooLarge { found: height });
         }
         let mut sorted = txs.to_vec();
         sorted.sort_unstable();

@@ -3,6 +3,8 @@
 pub mod block;
 pub mod cli;
 pub mod codec;
+#[cfg(feature = "evm")]
+pub mod conformance;
 pub mod diff;
 pub mod event;
 pub mod exec;

@@ -12,6 +12,8 @@
 
 mod app;
 mod completions;
+#[cfg(feature = "evm")]
+mod conformance;
 mod exit;
 mod failure;
 mod init;
@@ -59,15 +61,15 @@ struct GlobalArgs {
 
 /// Declares the commands: what `--help` says, its arguments, and the function that runs it.
 macro_rules! commands {
-    ($($(#[$meta:meta])* $name:ident($args:ty) => $run:path,)+) => {
+    ($($(#[doc = $help:literal])+ $(#[cfg($on:meta)])? $name:ident($args:ty) => $run:path,)+) => {
         #[derive(Debug, Subcommand)]
         enum Command {
-            $($(#[$meta])* $name($args),)+
+            $($(#[doc = $help])+ $(#[cfg($on)])? $name($args),)+
         }
 
         fn dispatch(command: &Command, app: &App) -> anyhow::Result<Exit> {
             match command {
-                $(Command::$name(args) => $run(args, app),)+
+                $($(#[cfg($on)])? Command::$name(args) => $run(args, app),)+
             }
         }
     };
@@ -82,6 +84,9 @@ commands! {
     Plan(plan::PlanArgs) => plan::run,
     /// Brings a node that died up to its log: rehearses, then commits
     Recover(recover::RecoverArgs) => recover::run,
+    /// Runs cases of the public `ethereum/tests` suite, each in a fresh store
+    #[cfg(feature = "evm")]
+    Conformance(conformance::ConformanceArgs) => conformance::run,
     /// Writes a completion script for a shell
     Completions(completions::CompletionsArgs) => completions::run,
 }

@@ -20,6 +20,7 @@ const FLOORS: &[(&str, usize)] = &[
     ("generate", 7),
     ("import", 7),
     ("audit", 8),
+    ("conformance", 8),
     ("reproduce", 8),
     ("cli", 9),
 ];

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::exec::{Executor, ExecutorSettings, Rulings};
-use crate::import::eth::tests::real_data;
-use crate::import::eth_plan::{PlannedBlock, plan_case};
+use crate::import::eth::file::tests::real_data;
+use crate::import::eth::plan::{PlannedBlock, plan_case};
 use crate::machine::evm::Evm;
 use crate::machine::{BlockInput, TxInput};
 use crate::types::Seq;
@@ -102,9 +102,10 @@ fn the_suite_passes_in_memory() {
         .flat_map_iter(|(name, json)| {
             let cases = parse_cases(name, json).unwrap_or_else(|error| panic!("{error}"));
             let executor = executor.clone();
-            cases.into_iter().map(move |case| {
+            cases.into_iter().map(move |(case_name, case)| {
+                let case = case.unwrap_or_else(|error| panic!("{error}"));
                 let outcome = run_case(&executor, &case);
-                (format!("{}: {}", name.display(), case.name), outcome)
+                (format!("{}: {case_name}", name.display()), outcome)
             })
         })
         .collect();
@@ -127,7 +128,8 @@ fn a_case_file_that_cannot_be_run_is_refused() {
         let case = serde_json::json!({ "case": { "network": network, "genesisRLP": rlp,
             "genesisBlockHeader": { "hash": zero }, "pre": {}, "blocks": [{ "rlp": "0xc0",
             "expectExceptionALL": "bad" }], "lastblockhash": zero, "postState": {} } });
-        parse_cases(Path::new("case.json"), &serde_json::to_vec(&case).expect("JSON"))
+        let cases = parse_cases(Path::new("case.json"), &serde_json::to_vec(&case).expect("JSON"));
+        cases.expect("a file of one case").remove(0).1
     };
     let refused = case("Metropolis", "0xc0");
     assert!(matches!(&refused, Err(EthImportError::Fork { .. })), "{refused:?}");

@@ -16,13 +16,13 @@ use alloy_eips::eip4895::Withdrawal;
 use alloy_primitives::{B256, keccak256};
 use alloy_trie::root::ordered_trie_root_encoded;
 
-use super::eth_error::{EthImportError, verify};
-use super::eth_json::{BodyFile, HeaderFile, TransactionJson};
-use super::eth_witness::Witness;
+use super::error::{EthImportError, verify};
+use super::json::{BodyFile, HeaderFile, TransactionJson};
+use super::witness::Witness;
 use crate::machine::evm::{BlockPlace, ForkSchedule, Ommers, OrderHeader};
 use crate::types::{Bytes, Height, TxId};
 
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+pub(super) const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Largest file, unpacked; those of mainnet blocks have a few million bytes.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
@@ -201,5 +201,5 @@ impl EthBlockFile {
 }
 
 #[cfg(test)]
-#[path = "eth_block_tests.rs"]
+#[path = "file_tests.rs"]
 pub(crate) mod tests;

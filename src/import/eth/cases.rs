@@ -15,8 +15,8 @@ use alloy_trie::root::ordered_trie_root_encoded;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 
-use super::eth::unpack;
-use super::eth_error::{EthImportError, verify};
+use super::error::{EthImportError, verify};
+use super::file::unpack;
 use crate::event::Patch;
 use crate::machine::evm::layout::{
     AccountRecord, Ancestor, CONFIG_KEY, Config, Requests, account_key, block_hash_key, code_key,
@@ -153,22 +153,26 @@ impl<'de> Visitor<'de> for BlockVisitor {
     }
 }
 
+/// A case by its name, or why it cannot be run.
+pub type NamedCase = (String, Result<ConformanceCase, EthImportError>);
+
 /// Reads a file of cases, plain or compressed.
 ///
 /// # Errors
 /// [`EthImportError`] names the file, the place and what to do.
-pub fn read_case_file(path: &Path) -> Result<Vec<ConformanceCase>, EthImportError> {
+pub fn read_case_file(path: &Path) -> Result<Vec<NamedCase>, EthImportError> {
     parse_cases(path, &unpack(path)?)
 }
 
 /// Reads cases from JSON; `path` is only named in errors.
 ///
 /// # Errors
-/// [`EthImportError`] names the file, the place and what to do.
-pub fn parse_cases(path: &Path, json: &[u8]) -> Result<Vec<ConformanceCase>, EthImportError> {
+/// [`EthImportError`] where the file as a whole cannot be read; a case that cannot be run does not stop the others.
+pub fn parse_cases(path: &Path, json: &[u8]) -> Result<Vec<NamedCase>, EthImportError> {
     let cases: BTreeMap<String, CaseJson> =
         serde_json::from_slice(json).map_err(|error| EthImportError::json(path, &error))?;
-    cases.into_iter().map(|(name, case)| read_case(path, name, case)).collect()
+    let read = |(name, case): (String, CaseJson)| (name.clone(), read_case(path, name, case));
+    Ok(cases.into_iter().map(read).collect())
 }
 
 fn read_case(path: &Path, name: String, case: CaseJson) -> Result<ConformanceCase, EthImportError> {
@@ -321,7 +325,7 @@ impl ConformanceCase {
             }
             PostState::Accounts(accounts) => accounts,
         };
-        let found = super::eth_state::accounts(state)?;
+        let found = super::state::accounts(state)?;
         for (address, account) in expected {
             match found.get(address) {
                 Some(found) if found == account => {}
@@ -338,5 +342,5 @@ impl ConformanceCase {
 }
 
 #[cfg(test)]
-#[path = "eth_suite_tests.rs"]
+#[path = "cases_tests.rs"]
 mod tests;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::event::Patch;
 use crate::exec::{Executor, ExecutorSettings, Rulings};
-use crate::import::WitnessChain;
+use crate::import::eth::WitnessChain;
 use crate::machine::evm::Evm;
 use crate::machine::{BlockInput, TxInput};
 use crate::state::MemoryState;

@@ -36,6 +36,10 @@ struct Status {
 impl Status {
     fn of(node: &Examined) -> Result<Self, StoreError> {
         let Examined { store, machine, checkpoint, log_head, backlog, label } = node;
+        // Both need the block table, and its guard lives as long as the expression that it is in.
+        let main = store.main();
+        let held = main.quarantine(None)?;
+        let state_digest = main.lanes()?.digest();
         Ok(Self {
             decision: *label,
             machine: machine.version(),
@@ -45,8 +49,8 @@ impl Status {
             pending_blocks: backlog.blocks,
             pending_txs: backlog.txs,
             mempool: backlog.mempool.len(),
-            quarantined: crate::codec::count(store.main().quarantine(None)?.len()),
-            state_digest: store.main().lanes()?.digest(),
+            quarantined: crate::codec::count(held.len()),
+            state_digest,
         })
     }
 }

@@ -7,6 +7,7 @@ pub mod diff;
 pub mod event;
 pub mod exec;
 pub mod generate;
+pub mod import;
 pub mod machine;
 pub mod mempool;
 pub mod plan;

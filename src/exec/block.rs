@@ -195,8 +195,8 @@ impl Run<'_> {
     ) -> Result<R, BlockFailure> {
         let ((result, writes, reads), attempts) = self.attempts(writer, seq, |run| {
             let settings = &run.executor.settings;
-            let stop = run.executor.watch.stop_flag();
-            let mut context = Context::new(&run.overlay, settings.limits, stop);
+            let must_stop = || run.executor.watch.must_stop();
+            let mut context = Context::new(&run.overlay, settings.limits, &must_stop);
             if settings.records_access {
                 context = context.recording_reads();
             }

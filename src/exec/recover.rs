@@ -20,7 +20,7 @@ use crate::machine::PoisonPolicy;
 use crate::plan::BatchLimits;
 use crate::recovery::Label;
 use crate::store::{Problem, SandboxDb, StoreError};
-use crate::types::Seq;
+use crate::types::{Height, Seq};
 
 /// When rehearsed blocks are committed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ impl Default for RecoveryOptions {
             commit: CommitMode::default(),
             gate: Gate::default(),
             batch: BatchLimits::default(),
-            memory_bytes: 96 << 20,
+            memory_bytes: 64 << 20,
             step_time_max: Duration::from_secs(30),
             executor: ExecutorSettings::default(),
             rehearsed: Bus::default(),
@@ -191,11 +191,13 @@ impl Recovery {
         extent: Extent,
     ) -> (Result<Sandbox, Stop>, Result<(), Stop>) {
         let clock = Instant::now();
+        let mut extent = extent;
+        let mut end = Ok(());
         let stopped = loop {
             match self.rehearse_watched(sandbox, extent) {
                 Ok((back, Ok(()))) => {
                     sandbox = back;
-                    break Ok(());
+                    break end;
                 }
                 Ok((back, Err(error))) => {
                     sandbox = back;
@@ -204,7 +206,11 @@ impl Recovery {
                     }
                 }
                 Err(abandoned) => match self.start_over(*abandoned) {
-                    Ok(fresh) => sandbox = fresh,
+                    Ok((fresh, None)) => sandbox = fresh,
+                    Ok((fresh, Some((height, halt)))) => {
+                        (sandbox, extent, end) =
+                            (fresh, Extent::Below(height), Err(Stop::Halt(halt)));
+                    }
                     Err(stop) => return (Err(stop), Ok(())),
                 },
             }
@@ -247,7 +253,7 @@ impl Recovery {
             let Some(running) = watch.running().filter(|running| running.time > limit) else {
                 continue;
             };
-            watch.stop_step();
+            watch.stop(running.step);
             if running.time > limit * 2 {
                 let limit_ms = limit.as_millis();
                 let reason = format!("ran longer than {limit_ms} ms and did not stop");
@@ -281,23 +287,29 @@ impl Recovery {
         Ok(())
     }
 
-    /// Goes on with a fresh sandbox after a step that did not end: the transaction is kept out by a verdict.
-    fn start_over(&mut self, abandoned: Abandoned) -> Result<Sandbox, Stop> {
+    /// Goes on with a fresh sandbox after a step that did not end: the transaction is kept out by a verdict, or, where
+    /// that may not be, the blocks before it are rehearsed once more, to be committed before recovery halts.
+    fn start_over(
+        &mut self,
+        abandoned: Abandoned,
+    ) -> Result<(Sandbox, Option<(Height, Halt)>), Stop> {
         let Abandoned { running, database, reason } = abandoned;
         self.abandoned += 1;
-        let height = running.map(|running| running.height);
-        let halt = |reason| Stop::Halt(Halt { cause: HaltCause::Poison, height, reason });
-        let Some(seq) = running.and_then(|running| running.seq) else {
-            return Err(halt(reason));
+        let cause = HaltCause::Poison;
+        let Some(Running { height, seq, .. }) = running else {
+            return Err(Stop::Halt(Halt { cause, height: None, reason }));
         };
-        if self.node.machine.poison_policy() == PoisonPolicy::Halt {
-            return Err(halt(format!("transaction at event {}: {reason}", seq.get())));
+        let may_go_on = self.node.machine.poison_policy() == PoisonPolicy::Quarantine
+            && self.abandoned <= ABANDONED_MAX;
+        if let (Some(seq), true) = (seq, may_go_on) {
+            self.log_verdict(seq, &reason, 1)?;
+            return Ok((self.open_sandbox(database)?, None));
         }
-        if self.abandoned > ABANDONED_MAX {
-            return Err(halt(format!("more than {ABANDONED_MAX} transactions did not end")));
-        }
-        self.log_verdict(seq, &reason, 1)?;
-        Ok(self.open_sandbox(database)?)
+        let step =
+            seq.map_or("a hook".to_owned(), |seq| format!("transaction at event {}", seq.get()));
+        let reason = format!("{step} of block {}: {reason}", height.get());
+        let halt = Halt { cause, height: Some(height), reason };
+        Ok((self.open_sandbox(database)?, Some((height, halt))))
     }
 
     fn log_verdict(&mut self, tx: Seq, reason: &str, attempts: u32) -> Result<Seq, StoreError> {

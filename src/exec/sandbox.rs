@@ -58,6 +58,8 @@ pub(crate) enum Extent {
     All,
     /// One batch.
     Batch(BatchLimits),
+    /// The blocks below a height.
+    Below(Height),
 }
 
 /// Why a rehearsal stopped before its extent. What it has so far can be taken and committed.
@@ -169,6 +171,10 @@ impl Sandbox {
                     None => break,
                 },
             };
+            if matches!(extent, Extent::Below(height) if block.order.height >= height) {
+                self.held = Some(block);
+                break;
+            }
             match self.executor.execute(&block.input, &block.rulings, &self.state) {
                 Ok(executed) => {
                     self.retries = self.retries.saturating_add(executed.retries);
@@ -213,7 +219,7 @@ impl Sandbox {
 
     fn has_reached(&self, extent: Extent) -> bool {
         match extent {
-            Extent::All => false,
+            Extent::All | Extent::Below(_) => false,
             Extent::Batch(limits) => limits.is_full(self.rehearsal.size),
         }
     }

@@ -40,7 +40,7 @@ impl Database {
         durability: Durability,
     ) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-        let mut database = Self::connect(file, flags, durability)?;
+        let mut database = Self::connect(file, flags, schema, durability)?;
         database.transaction(|sql| migrate::apply(sql, schema))?;
         database.checkpoint()?;
         Ok(database)
@@ -53,7 +53,8 @@ impl Database {
         durability: Durability,
     ) -> Result<Self, StoreError> {
         inspect(file)?;
-        let database = Self::connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE, durability)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+        let database = Self::connect(file, flags, schema, durability)?;
         if database.on(|sql| sql.is_readonly("main"))? {
             return Err(StoreError::new(file, Problem::ReadOnly));
         }
@@ -61,7 +62,12 @@ impl Database {
         Ok(database)
     }
 
-    fn connect(file: &Path, flags: OpenFlags, durability: Durability) -> Result<Self, StoreError> {
+    fn connect(
+        file: &Path,
+        flags: OpenFlags,
+        schema: &Schema,
+        durability: Durability,
+    ) -> Result<Self, StoreError> {
         if rusqlite::version_number() < SQLITE_OLDEST {
             let found = rusqlite::version().to_owned();
             let wanted = "3.51.3 or newer".to_owned();
@@ -75,6 +81,7 @@ impl Database {
         for (name, wanted) in settings(durability) {
             database.set(name, wanted)?;
         }
+        database.set("cache_size", schema.cache_size)?;
         database.connection.set_prepared_statement_cache_capacity(64);
         Ok(database)
     }
@@ -184,7 +191,7 @@ fn configure(sql: &Connection) -> rusqlite::Result<()> {
 }
 
 /// The settings in the order in which they must be made; each is read back.
-const fn settings(durability: Durability) -> [(&'static str, &'static str); 11] {
+const fn settings(durability: Durability) -> [(&'static str, &'static str); 10] {
     let synchronous = match durability {
         Durability::EachCommit => "2",
         Durability::AtCheckpoint => "1",
@@ -201,7 +208,6 @@ const fn settings(durability: Durability) -> [(&'static str, &'static str); 11] 
         ("cache_spill", "0"),
         ("foreign_keys", "1"),
         ("cell_size_check", "1"),
-        ("cache_size", "-65536"),
     ]
 }
 

@@ -1,7 +1,19 @@
-//! Tests of the engine and of the program, linked once.
+//! The integration tests, in one binary, so that it links once.
 
 #![expect(unreachable_pub, reason = "items of a test are shared between its modules")]
-#![expect(clippy::expect_used, reason = "a test that cannot be set up fails")]
 
+// The attribute tells clippy that helpers are tests too: they may expect, index and panic.
+#[cfg(test)]
+mod executor;
+#[cfg(test)]
+mod faulty;
+#[cfg(test)]
+mod generate;
+#[cfg(test)]
+mod house;
+#[cfg(test)]
+mod ledger;
+#[cfg(test)]
 mod nodes;
+#[cfg(test)]
 mod recover;

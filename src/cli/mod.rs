@@ -14,12 +14,15 @@ mod app;
 mod completions;
 mod exit;
 mod failure;
+mod generate;
+mod import;
 mod init;
 mod logging;
 mod node;
 mod output;
 mod plan;
 mod progress;
+mod quarantine;
 mod recover;
 mod status;
 
@@ -76,12 +79,18 @@ macro_rules! commands {
 commands! {
     /// Makes an empty node
     Init(init::InitArgs) => init::run,
+    /// Logs transactions or blocks that other programs wrote
+    Import(import::ImportArgs) => import::run,
+    /// Makes a node with a seeded ledger history
+    Generate(generate::GenerateArgs) => generate::run,
     /// Says where a node stands; changes nothing
     Status(status::StatusArgs) => status::run,
     /// Says what a recovery would do; changes nothing
     Plan(plan::PlanArgs) => plan::run,
     /// Brings a node that died up to its log: rehearses, then commits
     Recover(recover::RecoverArgs) => recover::run,
+    /// Looks after transactions that could not be executed
+    Quarantine(quarantine::QuarantineArgs) => quarantine::run,
     /// Writes a completion script for a shell
     Completions(completions::CompletionsArgs) => completions::run,
 }

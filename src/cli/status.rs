@@ -5,7 +5,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::{App, Exit, Finding, NodeArgs};
-use crate::exec::Examined;
+use crate::exec::{Examined, Quarantine};
 use crate::machine::MachineVersion;
 use crate::recovery::Label;
 use crate::store::StoreError;
@@ -36,10 +36,8 @@ struct Status {
 impl Status {
     fn of(node: &Examined) -> Result<Self, StoreError> {
         let Examined { store, machine, checkpoint, log_head, backlog, label } = node;
-        // Both need the block table, and its guard lives as long as the expression that it is in.
-        let main = store.main();
-        let held = main.quarantine(None)?;
-        let state_digest = main.lanes()?.digest();
+        let held = Quarantine::of(node)?.len();
+        let state_digest = store.main().lanes()?.digest();
         Ok(Self {
             decision: *label,
             machine: machine.version(),
@@ -49,7 +47,7 @@ impl Status {
             pending_blocks: backlog.blocks,
             pending_txs: backlog.txs,
             mempool: backlog.mempool.len(),
-            quarantined: crate::codec::count(held.len()),
+            quarantined: crate::codec::count(held),
             state_digest,
         })
     }

@@ -16,12 +16,15 @@ mod completions;
 mod conformance;
 mod exit;
 mod failure;
+mod generate;
+mod import;
 mod init;
 mod logging;
 mod node;
 mod output;
 mod plan;
 mod progress;
+mod quarantine;
 mod recover;
 mod status;
 
@@ -78,12 +81,18 @@ macro_rules! commands {
 commands! {
     /// Makes an empty node
     Init(init::InitArgs) => init::run,
+    /// Logs transactions or blocks that other programs wrote
+    Import(import::ImportArgs) => import::run,
+    /// Makes a node with a seeded ledger history
+    Generate(generate::GenerateArgs) => generate::run,
     /// Says where a node stands; changes nothing
     Status(status::StatusArgs) => status::run,
     /// Says what a recovery would do; changes nothing
     Plan(plan::PlanArgs) => plan::run,
     /// Brings a node that died up to its log: rehearses, then commits
     Recover(recover::RecoverArgs) => recover::run,
+    /// Looks after transactions that could not be executed
+    Quarantine(quarantine::QuarantineArgs) => quarantine::run,
     /// Runs cases of the public `ethereum/tests` suite, each in a fresh store
     #[cfg(feature = "evm")]
     Conformance(conformance::ConformanceArgs) => conformance::run,

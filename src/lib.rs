@@ -1,5 +1,6 @@
 //! rewake brings a deterministic node that died back to exactly the state of a node that never died.
 
+pub mod audit;
 pub mod block;
 pub mod codec;
 pub mod diff;

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod block;
+pub mod cli;
 pub mod codec;
 pub mod diff;
 pub mod event;

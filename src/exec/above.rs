@@ -4,12 +4,11 @@
 //! wrote is answered from above it, so a commit of earlier blocks changes nothing that is read through here.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::state::{ChangeSet, StateError, StateRead, scan_layered};
+use crate::state::{ChangeSet, KeyMap, StateError, StateRead, scan_layered};
 use crate::store::{SandboxBase, SandboxDb, Store, StoreError};
 use crate::types::Bytes;
 
@@ -77,7 +76,7 @@ impl Spill {
 pub(crate) struct AboveCheckpoint {
     store: Arc<Store>,
     spill: Arc<Spill>,
-    written: HashMap<Bytes, Option<Bytes>>,
+    written: KeyMap<Option<Bytes>>,
     written_bytes: usize,
     /// Whether some of what was written is in the sandbox database.
     spilled: bool,
@@ -88,7 +87,7 @@ pub(crate) struct AboveCheckpoint {
 
 #[derive(Default)]
 struct Cache {
-    entries: HashMap<Bytes, Option<Bytes>>,
+    entries: KeyMap<Option<Bytes>>,
     bytes: usize,
 }
 
@@ -98,7 +97,7 @@ impl AboveCheckpoint {
         Self {
             store,
             spill,
-            written: HashMap::new(),
+            written: KeyMap::default(),
             written_bytes: 0,
             spilled: false,
             below: RefCell::default(),
@@ -169,7 +168,9 @@ impl Cache {
         if self.bytes > budget {
             *self = Self::default();
         }
-        self.bytes = self.bytes.saturating_add(entry_bytes(&key, value.as_ref()));
+        let added = entry_bytes(&key, value.as_ref());
+        let freed = self.entries.get(&key).map_or(0, |held| entry_bytes(&key, held.as_ref()));
+        self.bytes = self.bytes.saturating_add(added).saturating_sub(freed);
         self.entries.insert(key, value);
     }
 }

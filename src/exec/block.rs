@@ -1,6 +1,6 @@
 //! Executes one block above a state: the one loop through the machine contract, used by every phase.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::exec::{Clock, RetryPolicy, SystemClock, Watch, panic_guard};
 use crate::machine::{
     BlockInput, BlockOutcome, CheckFailure, Context, ExecError, Limits, StateMachine,
 };
-use crate::state::{BlockOverlay, ChangeSet, StateError, StateRead, Writer};
+use crate::state::{BlockOverlay, ChangeSet, KeyMap, StateError, StateRead, Writer};
 use crate::types::{Bytes, Height, Seq};
 
 /// Transactions that logged verdicts keep out of execution, with the reason of each.
@@ -103,7 +103,7 @@ pub enum BlockFailure {
     State(#[from] StateError),
 }
 
-type Writes = HashMap<Bytes, Option<Bytes>>;
+type Writes = KeyMap<Option<Bytes>>;
 type Reads = Option<BTreeSet<Bytes>>;
 
 impl Executor {

@@ -1,6 +1,6 @@
 //! The commit: rehearsed blocks become rows, in batches, each one transaction and one checkpoint.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -12,7 +12,7 @@ use crate::exec::bus::{Bus, Committed};
 use crate::exec::sandbox::Rehearsal;
 use crate::exec::{BlockFailure, BlockReader, Clock, Executor, RehearsedBlock};
 use crate::plan::{BatchLimits, BatchSize};
-use crate::state::{Change, ChangeSet, StateDigest};
+use crate::state::{Change, ChangeSet, KeyMap, StateDigest};
 use crate::store::{Batch, BlockBody, BlockWrite, SandboxBase, Store, StoreError};
 use crate::types::{Bytes, Digest, Height, Seq, TxId, encode_hex};
 
@@ -225,7 +225,7 @@ fn net_changes(blocks: &[RehearsedBlock]) -> ChangeSet {
     if let [only] = blocks {
         return only.changes.clone();
     }
-    let mut net: HashMap<Bytes, (Option<Bytes>, Option<Bytes>)> = HashMap::new();
+    let mut net: KeyMap<(Option<Bytes>, Option<Bytes>)> = KeyMap::default();
     for change in blocks.iter().flat_map(|block| block.changes.changes()) {
         if let Some((_, after)) = net.get_mut(&change.key) {
             after.clone_from(&change.after);

@@ -3,10 +3,12 @@
 //! The same [`Workload`] gives the same transfers on every platform: numbers come from `SplitMix64` and skew from
 //! integer arithmetic, never from a float. Memory is 16 bytes an account, whatever the number of transfers.
 
+mod events;
 mod model;
 mod random;
 mod ranks;
 
+pub use events::Events;
 pub use model::Model;
 
 use crate::event::Patch;

@@ -1,10 +1,10 @@
 //! The context: the only window through which a machine reads and writes the state.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::machine::ExecError;
-use crate::state::StateRead;
+use crate::state::{KeyMap, StateRead};
 use crate::types::Bytes;
 
 /// What one step of a block may use at most. Exceeding a limit is poison, and the same on every machine.
@@ -29,7 +29,7 @@ pub struct Context<'a> {
     limits: Limits,
     operations: u64,
     written_bytes: u64,
-    writes: HashMap<Bytes, Option<Bytes>>,
+    writes: KeyMap<Option<Bytes>>,
     reads: Option<BTreeSet<Bytes>>,
 }
 
@@ -49,7 +49,7 @@ impl<'a> Context<'a> {
             limits,
             operations: 0,
             written_bytes: 0,
-            writes: HashMap::new(),
+            writes: KeyMap::default(),
             reads: None,
         }
     }
@@ -116,7 +116,7 @@ impl<'a> Context<'a> {
 
     /// Ends the step: what it wrote, and the keys that it read where they were recorded.
     #[must_use]
-    pub fn finish(self) -> (HashMap<Bytes, Option<Bytes>>, Option<BTreeSet<Bytes>>) {
+    pub fn finish(self) -> (KeyMap<Option<Bytes>>, Option<BTreeSet<Bytes>>) {
         (self.writes, self.reads)
     }
 

@@ -11,9 +11,13 @@ pub(crate) use overlay::scan_layered;
 pub use overlay::{BlockOverlay, MemoryState, Writer};
 pub use recording::RecordingState;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::types::Bytes;
+
+/// A hash map by key. Its order is never looked at; its seed differs from process to process.
+pub type KeyMap<V> = HashMap<Bytes, V, foldhash::fast::RandomState>;
 
 /// A failure to read the state below; the cause is the error of whatever holds it.
 #[derive(Clone, Debug, thiserror::Error)]

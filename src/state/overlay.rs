@@ -1,9 +1,9 @@
 //! Overlays: writes that are held above a state which stays as it is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use crate::event::Patch;
-use crate::state::{Change, ChangeSet, StateError, StateRead};
+use crate::state::{Change, ChangeSet, KeyMap, StateError, StateRead};
 use crate::types::Bytes;
 
 /// The step of a block that wrote a key last.
@@ -40,7 +40,7 @@ struct Slot {
 /// The writes of one block above the state before it.
 pub struct BlockOverlay<'a> {
     below: &'a dyn StateRead,
-    slots: HashMap<Bytes, Slot>,
+    slots: KeyMap<Slot>,
 }
 
 impl std::fmt::Debug for BlockOverlay<'_> {
@@ -53,7 +53,7 @@ impl<'a> BlockOverlay<'a> {
     /// Makes an overlay without writes.
     #[must_use]
     pub fn new(below: &'a dyn StateRead) -> Self {
-        Self { below, slots: HashMap::new() }
+        Self { below, slots: KeyMap::default() }
     }
 
     /// Takes over the writes of one step.

@@ -70,21 +70,5 @@ pub fn order(height: u64, txs: &[TxId]) -> NewEvent {
 
 /// Fills a node with a workload: genesis, blocks of transfers, and the mempool.
 pub fn fill(node: &Node, workload: &Workload) {
-    let mut events = vec![NewEvent::Patch(workload.genesis()), order(0, &[])];
-    let mut ids = Vec::new();
-    let mut height = 0;
-    let ordered = workload.transfers - workload.mempool;
-    for (index, transfer) in workload.transfers().enumerate() {
-        events.push(tx(&transfer));
-        if (index as u64) < ordered {
-            ids.push(transfer.id());
-        }
-        let full = ids.len() as u64 == workload.block_txs || index as u64 + 1 == ordered;
-        if full && !ids.is_empty() {
-            height += 1;
-            events.push(order(height, &ids));
-            ids.clear();
-        }
-    }
-    node.append(events);
+    node.append(workload.events().collect());
 }

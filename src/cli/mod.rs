@@ -1,0 +1,118 @@
+//! The command line: which commands there are, and how what was typed becomes an exit code.
+//!
+//! It is part of the library so that the builder of a node gets every command for machines of his own:
+//!
+//! ```no_run
+//! use rewake::machine::{Registry, ledger::Ledger};
+//!
+//! fn main() -> std::process::ExitCode {
+//!     rewake::cli::main(Registry::built_in().with(Ledger)) // … and `.with(YourMachine)`
+//! }
+//! ```
+
+mod app;
+mod completions;
+mod exit;
+mod failure;
+mod init;
+mod logging;
+mod node;
+mod output;
+mod plan;
+mod progress;
+mod recover;
+mod status;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+pub(crate) use app::App;
+pub use exit::Exit;
+pub(crate) use exit::Finding;
+pub(crate) use failure::Advised;
+pub(crate) use node::NodeArgs;
+pub use output::Output;
+
+use crate::machine::Registry;
+
+/// Brings a deterministic node that died back to exactly the state of a node that never died.
+#[derive(Debug, Parser)]
+#[command(name = "rewake", version, arg_required_else_help = true, after_help = exit::HELP)]
+struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct GlobalArgs {
+    /// Writes one JSON object as the last line of standard output instead of text for people
+    #[arg(long, global = true)]
+    json: bool,
+    /// Shows neither progress nor remarks
+    #[arg(long, short, global = true)]
+    quiet: bool,
+}
+
+/// Declares the commands: what `--help` says, its arguments, and the function that runs it.
+macro_rules! commands {
+    ($($(#[$meta:meta])* $name:ident($args:ty) => $run:path,)+) => {
+        #[derive(Debug, Subcommand)]
+        enum Command {
+            $($(#[$meta])* $name($args),)+
+        }
+
+        fn dispatch(command: &Command, app: &App) -> anyhow::Result<Exit> {
+            match command {
+                $(Command::$name(args) => $run(args, app),)+
+            }
+        }
+    };
+}
+
+commands! {
+    /// Makes an empty node
+    Init(init::InitArgs) => init::run,
+    /// Says where a node stands; changes nothing
+    Status(status::StatusArgs) => status::run,
+    /// Says what a recovery would do; changes nothing
+    Plan(plan::PlanArgs) => plan::run,
+    /// Brings a node that died up to its log: rehearses, then commits
+    Recover(recover::RecoverArgs) => recover::run,
+    /// Writes a completion script for a shell
+    Completions(completions::CompletionsArgs) => completions::run,
+}
+
+/// Runs the program: the process's own arguments, standard streams and logging.
+#[must_use]
+pub fn main(registry: Registry) -> ExitCode {
+    logging::start();
+    logging::hook_panics();
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let run = || run_with(registry, arguments, Output::standard());
+    let exit = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    exit.unwrap_or(Exit::Unexpected).into()
+}
+
+/// Runs one command, the program's name first among its arguments, and returns what it came to.
+///
+/// Everything that is printed goes to `output`; nothing here ends the process.
+pub fn run_with<A: Into<OsString> + Clone>(
+    registry: Registry,
+    arguments: impl IntoIterator<Item = A>,
+    output: Output,
+) -> Exit {
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let parsed = Cli::command().try_get_matches_from(&arguments);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => return failure::not_understood(&error, &arguments, output),
+    };
+    let app = App::new(registry, output.with(cli.global.json, cli.global.quiet));
+    let result = dispatch(&cli.command, &app);
+    let exit = result.unwrap_or_else(|error| failure::tell(&error, &app));
+    app.output.finish(exit)
+}

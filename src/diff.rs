@@ -181,7 +181,8 @@ impl Verdicts {
     /// Returns every verdict that keeps a transaction out: the transaction and the verdict.
     pub fn quarantines(&self) -> impl Iterator<Item = (Seq, Seq)> {
         self.by_tx.iter().flat_map(|(tx, verdicts)| {
-            let kept_out = verdicts.iter().filter(|(_, ruling)| matches!(ruling, Ruling::Quarantine { .. }));
+            let kept_out =
+                verdicts.iter().filter(|(_, ruling)| matches!(ruling, Ruling::Quarantine { .. }));
             kept_out.map(|(seq, _)| (*tx, *seq))
         })
     }

@@ -12,6 +12,7 @@ pub mod machine;
 pub mod mempool;
 pub mod plan;
 pub mod recovery;
+pub mod reproduce;
 pub mod state;
 pub mod store;
 pub mod types;

@@ -73,8 +73,9 @@ impl BlockAudit<'_> {
             Err(failure) => {
                 findings.add(failure_finding(place, &failure));
                 // What the block did tells where it went wrong, even if its header does not allow it.
-                let unchecked = matches!(failure, BlockFailure::Check { .. })
-                    .then(|| self.executor.with(Arc::new(Unchecked(Arc::clone(self.executor.machine())))));
+                let unchecked = matches!(failure, BlockFailure::Check { .. }).then(|| {
+                    self.executor.with(Arc::new(Unchecked(Arc::clone(self.executor.machine()))))
+                });
                 unchecked.and_then(|executor| executor.execute(input, rulings, below).ok())
             }
         }?;

@@ -61,7 +61,8 @@ pub(crate) fn changes(
     if expected == found {
         return Vec::new();
     }
-    let changed = expected.changes().iter().filter(|change| found.find(&change.key) != Some(*change));
+    let changed =
+        expected.changes().iter().filter(|change| found.find(&change.key) != Some(*change));
     let extra = found.changes().iter().filter(|change| expected.find(&change.key).is_none());
     let mut keys: Vec<_> = changed.chain(extra).map(|change| &change.key).collect();
     keys.sort_unstable();
@@ -115,10 +116,10 @@ fn change_text(change: Option<&Change>, with_before: bool) -> String {
         Some(value) => bytes_text(value),
         None => "deleted".to_owned(),
     };
-    match with_before {
-        true => format!("{after} in place of {}", value_text(change.before.as_ref())),
-        false => after,
+    if with_before {
+        return format!("{after} in place of {}", value_text(change.before.as_ref()));
     }
+    after
 }
 
 fn bytes_text(bytes: &[u8]) -> String {

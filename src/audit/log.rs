@@ -103,7 +103,7 @@ impl<'a> LogWalk<'a> {
                 Seen::Lost(seq) => return Some(self.block(seq, None, None, false)),
             };
             let (seq, chain) = (event.seq, event.chain);
-            match self.take_up(event, findings) {
+            match self.take_up(&event, findings) {
                 // An order that does not belong to the chain is believed only where a block row names it.
                 Some(order) if linked || expected == Some(seq) => {
                     return Some(self.block(seq, Some(chain), Some(order), linked));
@@ -143,7 +143,7 @@ impl<'a> LogWalk<'a> {
     }
 
     /// Decodes an event and folds it; gives back an order.
-    fn take_up(&mut self, event: StoredEvent, findings: &mut Findings) -> Option<Order> {
+    fn take_up(&mut self, event: &StoredEvent, findings: &mut Findings) -> Option<Order> {
         let seq = event.seq;
         let body = match event.decode() {
             Ok(body) => body,
@@ -155,7 +155,7 @@ impl<'a> LogWalk<'a> {
             }
         };
         let is_tx = matches!(body, EventBody::Tx(_));
-        self.window.push(is_tx.then(|| tx_input(&event)));
+        self.window.push(is_tx.then(|| tx_input(event)));
         self.fold(seq, &body, findings);
         match body {
             EventBody::Patch(patch) => self.patches.push(patch),
@@ -172,7 +172,8 @@ impl<'a> LogWalk<'a> {
                 self.backlog.receive(*tx);
             }
             if let Err(error) = self.backlog.check(order.height, &order.txs) {
-                let finding = Finding::new(What::OrderRule, "an order of what waits", error.to_string());
+                let finding =
+                    Finding::new(What::OrderRule, "an order of what waits", error.to_string());
                 findings.add(finding.at_block(order.height).at_event(seq));
                 self.believe(order.height, &order.txs);
             }
@@ -236,7 +237,8 @@ impl<'a> LogWalk<'a> {
         let next_read = self.events.front().map(|event| event.seq.get().saturating_sub(1));
         let last = next_read.unwrap_or(self.end).min(self.end);
         let (first, end) = (self.next, last);
-        let finding = Finding::new(What::EventLost, format!("events {} to {end}", first.get()), why);
+        let finding =
+            Finding::new(What::EventLost, format!("events {} to {end}", first.get()), why);
         findings.add(finding.at_event(first));
         self.lost_to = Some(last);
         self.anchors.clear();

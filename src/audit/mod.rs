@@ -22,6 +22,7 @@ mod verdicts;
 pub(crate) use base::{Base, Undone};
 pub(crate) use block::failure_finding;
 pub(crate) use compare::{Place, changes, receipt_text, receipts};
+pub(crate) use finding::Findings;
 pub use finding::{FINDINGS_MAX, Finding, TxPlace, What};
 pub use report::AuditReport;
 pub use run::{AuditError, AuditRange, Progress, Stage, audit};

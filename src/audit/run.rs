@@ -7,7 +7,7 @@ use crate::audit::base::{Base, Undone, UndoneTo};
 use crate::audit::block::{BlockAudit, Totals};
 use crate::audit::finding::{Finding, Findings, What};
 use crate::audit::history::History;
-use crate::audit::log::{LogWalk, WalkStart};
+use crate::audit::log::{LogWalk, LoggedBlock, WalkStart};
 use crate::audit::report::AuditReport;
 use crate::audit::rows::Rows;
 use crate::audit::stored::Stored;
@@ -88,7 +88,8 @@ pub fn audit(
     let watch = Arc::clone(executor.watch());
     let mut findings = Findings::default();
     let mut report = watched(&watch, STEP_TIME_MAX, || {
-        Run::start(store, executor, range, observer, &mut findings)?.finish(&mut findings)
+        let run = Run::start(store, executor, range, observer, &mut findings)?;
+        Ok(run.finish(&mut findings))
     })?;
     report.finding_count = findings.count;
     report.findings = findings.kept;
@@ -99,7 +100,6 @@ pub fn audit(
 struct Run<'a> {
     store: &'a Store,
     range: AuditRange,
-    head: Option<Height>,
     last: Height,
     blocks: BlockAudit<'a>,
     rows: Rows<'a>,
@@ -142,7 +142,8 @@ impl<'a> Run<'a> {
                 History::new(empty, Height::GENESIS, StateDigest::default())
             }
             Some(from) => {
-                let mut each = |height| observer(Progress { stage: Stage::Undo, height, last: from });
+                let mut each =
+                    |height| observer(Progress { stage: Stage::Undo, height, last: from });
                 let undone = Undone::to(store, from, &mut each);
                 report.blocks_undone = undone.blocks;
                 let lanes = lanes_before(store, &undone, findings);
@@ -159,17 +160,17 @@ impl<'a> Run<'a> {
         let (quarantine, totals) = (SeenRows::default(), Totals::default());
         let blocks = BlockAudit { store, executor, history, quarantine, totals };
         let (mempool, confirmed) = (Mempool::default(), None);
-        Ok(Self { store, range, head, last, blocks, rows, walk, observer, report, mempool, confirmed })
+        Ok(Self { store, range, last, blocks, rows, walk, observer, report, mempool, confirmed })
     }
 
-    fn finish(mut self, findings: &mut Findings) -> Result<AuditReport, AuditError> {
+    fn finish(mut self, findings: &mut Findings) -> AuditReport {
         self.run_blocks(findings);
         if self.report.reached_head {
             self.compare_tables(findings);
         }
         let Totals { blocks_executed, txs_executed, blocks_compared } = self.blocks.totals;
         let first_seq = self.walk.first().get();
-        Ok(AuditReport {
+        AuditReport {
             blocks_executed,
             txs_executed,
             blocks_compared,
@@ -177,7 +178,7 @@ impl<'a> Run<'a> {
             last_seq: self.walk.next().get().saturating_sub(1),
             events_verified: self.walk.verified,
             ..self.report
-        })
+        }
     }
 
     fn run_blocks(&mut self, findings: &mut Findings) {
@@ -193,9 +194,9 @@ impl<'a> Run<'a> {
             }
             let ordered = logged.order.as_ref().map(|order| order.height);
             let next = self.rows.peek(findings).map(|row| row.order.clone());
-            let matches = next.as_ref().is_some_and(|next| {
-                next.seq == logged.seq || Some(next.height) == ordered
-            });
+            let matches = next
+                .as_ref()
+                .is_some_and(|next| next.seq == logged.seq || Some(next.height) == ordered);
             if matches {
                 self.confirmed_block(logged, findings);
             } else if let Some(height) = ordered {
@@ -222,11 +223,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn confirmed_block(
-        &mut self,
-        logged: crate::audit::log::LoggedBlock,
-        findings: &mut Findings,
-    ) {
+    fn confirmed_block(&mut self, logged: LoggedBlock, findings: &mut Findings) {
         let Some(row) = self.rows.take() else { return };
         let height = row.order.height;
         let stored = Stored::read(self.store, row, findings);
@@ -248,7 +245,7 @@ impl<'a> Run<'a> {
     /// Deals with an order that the block table has no row for: not confirmed yet, or lost.
     fn block_without_row(
         &mut self,
-        logged: crate::audit::log::LoggedBlock,
+        logged: LoggedBlock,
         height: Height,
         has_later_rows: bool,
         findings: &mut Findings,

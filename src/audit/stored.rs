@@ -91,8 +91,7 @@ impl Stored {
             }
             computed == stored
         };
-        self.receipts_sound =
-            holds(What::ReceiptsDigest, &body.receipts, self.row.receipts_digest);
+        self.receipts_sound = holds(What::ReceiptsDigest, &body.receipts, self.row.receipts_digest);
         self.changes_sound = holds(What::ChangesDigest, &body.changes, self.row.changes_digest);
     }
 

@@ -43,7 +43,9 @@ impl TableScan {
     fn hash_pending(&mut self) {
         let parts = self.pending.par_chunks(256).map(|part| {
             let mut lanes = StateDigest::default();
-            part.iter().for_each(|(key, value)| lanes.add(key, value));
+            for (key, value) in part {
+                lanes.add(key, value);
+            }
             lanes
         });
         let sum = parts.reduce(StateDigest::default, |mut sum, part| {

@@ -11,6 +11,8 @@
 //! ```
 
 mod app;
+mod audit;
+mod bundle;
 mod completions;
 mod exit;
 mod failure;
@@ -21,6 +23,7 @@ mod output;
 mod plan;
 mod progress;
 mod recover;
+mod replay;
 mod status;
 
 use std::ffi::OsString;
@@ -82,6 +85,12 @@ commands! {
     Plan(plan::PlanArgs) => plan::run,
     /// Brings a node that died up to its log: rehearses, then commits
     Recover(recover::RecoverArgs) => recover::run,
+    /// Executes confirmed history again and says where what is stored parts from it; changes nothing
+    Audit(audit::AuditArgs) => audit::run,
+    /// Cuts blocks with the state that they touch out of a node, into one file
+    Bundle(bundle::BundleArgs) => bundle::run,
+    /// Replays a bundle anywhere and compares what that gives
+    Replay(replay::ReplayArgs) => replay::run,
     /// Writes a completion script for a shell
     Completions(completions::CompletionsArgs) => completions::run,
 }

@@ -45,6 +45,8 @@ pub(super) struct LogWalk<'a> {
     events: VecDeque<StoredEvent>,
     /// The last of a stretch of events that are lost, while the walk passes over it.
     lost_to: Option<u64>,
+    /// Stretches of events that are lost, ascending.
+    lost: Vec<(Seq, Seq)>,
     anchors: Vec<Digest>,
     window: TxWindow,
     patches: Vec<Patch>,
@@ -68,6 +70,7 @@ impl<'a> LogWalk<'a> {
             end: store.log().head().seq,
             events: VecDeque::new(),
             lost_to: None,
+            lost: Vec::new(),
             anchors: vec![start.after.chain],
             window: TxWindow::new(next),
             patches: Vec::new(),
@@ -103,7 +106,7 @@ impl<'a> LogWalk<'a> {
                 Seen::Lost(seq) => return Some(self.block(seq, None, None, false)),
             };
             let (seq, chain) = (event.seq, event.chain);
-            match self.take_up(&event, findings) {
+            match self.take_up(&event, linked, findings) {
                 // An order that does not belong to the chain is believed only where a block row names it.
                 Some(order) if linked || expected == Some(seq) => {
                     return Some(self.block(seq, Some(chain), Some(order), linked));
@@ -124,7 +127,7 @@ impl<'a> LogWalk<'a> {
         })
     }
 
-    /// Takes a block as ordered whose order cannot be read or contradicts the log.
+    /// Takes a block as ordered, whatever its order says or whether it can be read.
     pub(super) fn believe(&mut self, height: Height, txs: &[Seq]) {
         for tx in txs {
             self.backlog.mempool.remove(*tx);
@@ -143,7 +146,12 @@ impl<'a> LogWalk<'a> {
     }
 
     /// Decodes an event and folds it; gives back an order.
-    fn take_up(&mut self, event: &StoredEvent, findings: &mut Findings) -> Option<Order> {
+    fn take_up(
+        &mut self,
+        event: &StoredEvent,
+        linked: bool,
+        findings: &mut Findings,
+    ) -> Option<Order> {
         let seq = event.seq;
         let body = match event.decode() {
             Ok(body) => body,
@@ -151,12 +159,20 @@ impl<'a> LogWalk<'a> {
                 let finding = Finding::new(What::EventBytes, "canonical bytes", error.to_string());
                 findings.add(finding.at_event(seq));
                 self.window.push(None);
+                self.lost.push((seq, seq));
                 return None;
             }
         };
         let is_tx = matches!(body, EventBody::Tx(_));
         self.window.push(is_tx.then(|| tx_input(event)));
-        self.fold(seq, &body, findings);
+        if let EventBody::Order(order) = &body {
+            if linked {
+                self.fold_order(seq, order, findings);
+            }
+        } else {
+            // Only an order can be refused.
+            let _refused = self.backlog.fold(seq, &body);
+        }
         match body {
             EventBody::Patch(patch) => self.patches.push(patch),
             EventBody::Order(order) => return Some(order),
@@ -165,21 +181,25 @@ impl<'a> LogWalk<'a> {
         None
     }
 
-    fn fold(&mut self, seq: Seq, body: &EventBody, findings: &mut Findings) {
-        if let EventBody::Order(order) = body {
-            // What waited before the first event of the walk is not known, and believed.
-            for tx in order.txs.iter().filter(|tx| **tx < self.first) {
-                self.backlog.receive(*tx);
-            }
-            if let Err(error) = self.backlog.check(order.height, &order.txs) {
-                let finding =
-                    Finding::new(What::OrderRule, "an order of what waits", error.to_string());
-                findings.add(finding.at_block(order.height).at_event(seq));
-                self.believe(order.height, &order.txs);
+    fn fold_order(&mut self, seq: Seq, order: &Order, findings: &mut Findings) {
+        // What waited before the first event of the walk, or is lost, is believed.
+        for tx in &order.txs {
+            if *tx < self.first || self.is_lost(*tx) {
+                self.backlog.mempool.insert(*tx);
             }
         }
-        // An order that was refused above changes nothing here.
-        let _refused = self.backlog.fold(seq, body);
+        if let Err(error) = self.backlog.check(order.height, &order.txs) {
+            let finding =
+                Finding::new(What::OrderRule, "an order of what waits", error.to_string());
+            findings.add(finding.at_block(order.height).at_event(seq));
+        }
+        self.believe(order.height, &order.txs);
+    }
+
+    fn is_lost(&self, seq: Seq) -> bool {
+        let before = self.lost.partition_point(|(first, _)| *first <= seq);
+        let stretch = before.checked_sub(1).and_then(|index| self.lost.get(index));
+        stretch.is_some_and(|(_, last)| seq <= *last)
     }
 
     fn next_seen(&mut self, expected: Option<Seq>, findings: &mut Findings) -> Option<Seen> {
@@ -241,6 +261,7 @@ impl<'a> LogWalk<'a> {
             Finding::new(What::EventLost, format!("events {} to {end}", first.get()), why);
         findings.add(finding.at_event(first));
         self.lost_to = Some(last);
+        self.lost.extend(Seq::new(last).map(|last| (first, last)));
         self.anchors.clear();
     }
 

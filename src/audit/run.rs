@@ -228,8 +228,10 @@ impl<'a> Run<'a> {
         let height = row.order.height;
         let stored = Stored::read(self.store, row, findings);
         stored.hold_against_order(logged.seq, logged.chain, logged.order.as_ref(), findings);
-        if logged.order.is_none() {
-            self.walk.believe(height, stored.txs.as_deref().unwrap_or_default());
+        if !logged.linked {
+            let ordered = logged.order.as_ref().map(|order| order.txs.as_slice());
+            let txs = stored.txs.as_deref().or(ordered).unwrap_or_default();
+            self.walk.believe(height, txs);
         }
         self.confirmed = Some(logged.seq);
         if self.rows.peek(findings).is_none() {

@@ -12,7 +12,7 @@ use rewake::generate::Workload;
 use rewake::machine::{MachineVersion, PoisonPolicy, Registry, StateMachine};
 use rewake::plan::BatchLimits;
 use rewake::store::DataDir;
-use rewake::types::{Height, Seq};
+use rewake::types::{Digest, Height, Seq};
 use rusqlite::Connection;
 
 use crate::nodes::{Node, fill, order};
@@ -52,6 +52,13 @@ fn range(from: Option<u64>, to: Option<u64>) -> AuditRange {
     AuditRange { from: from.map(Height), to: to.map(Height) }
 }
 
+/// Every file of a directory with the digest of its bytes; that SQLite makes an empty write-ahead log beside a database
+/// that lacks one does not count.
+fn digests(dir: &Path) -> BTreeMap<String, Digest> {
+    let files = files(dir).into_iter().filter(|(_, bytes)| !bytes.is_empty());
+    files.map(|(name, bytes)| (name, Digest::of(&bytes))).collect()
+}
+
 /// Every file of a directory with its bytes.
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = std::fs::read_dir(dir).expect("a directory");
@@ -67,7 +74,7 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn a_sound_node_is_clean_from_everywhere_and_stays_as_it_is() {
     let node = ledger();
-    let before = files(node.dir.path());
+    let before = digests(node.dir.path());
     let ledger = machine(&node, "ledger");
     let ranges = [
         (None, None),
@@ -92,7 +99,7 @@ fn a_sound_node_is_clean_from_everywhere_and_stays_as_it_is() {
         let whole_log = node.examine().expect("a sound node").log_head.seq;
         assert_eq!(report.events_verified == whole_log, from.unwrap_or(0) == 0 && last == LAST);
     }
-    assert_eq!(files(node.dir.path()), before);
+    assert_eq!(digests(node.dir.path()), before);
 }
 
 #[test]
@@ -155,11 +162,11 @@ impl Damage {
 fn findings_after(damage: &Damage) -> (Vec<Finding>, Vec<Finding>) {
     let node = ledger();
     damage.apply(&node.dir);
-    let before = files(node.dir.path());
+    let before = digests(node.dir.path());
     let ledger = machine(&node, "ledger");
     let genesis = run(&node.dir, &ledger, AuditRange::default());
     let later = run(&node.dir, &ledger, range(Some(5), None));
-    assert_eq!(files(node.dir.path()), before);
+    assert_eq!(digests(node.dir.path()), before);
     (genesis.findings, later.findings)
 }
 
@@ -273,7 +280,7 @@ fn missing_rows_are_found_and_passed() {
     check(&body, Some(7), &[What::Body]);
     let (genesis, _) = findings_after(&sql("main.db", "DELETE FROM block WHERE height = 7"));
     let found: Vec<_> = genesis.iter().map(|f| (f.what, f.height.map(Height::get))).collect();
-    assert_eq!(found, [(What::BlockMissing, Some(7)), (What::ParentLink, Some(8))]);
+    assert_eq!(found, [(What::ParentLink, Some(8)), (What::BlockMissing, Some(7))]);
 }
 
 /// Position of the `Tx` event that is third in block 7: genesis takes two events, each block ten and its order.
@@ -305,7 +312,7 @@ fn a_flipped_byte_in_an_event_names_the_event_and_what_it_did() {
     let found = check(
         &flip("log.db", "event", "body", &order, 0),
         Some(7),
-        &[What::ChainLink, What::OrderRule, What::TxList],
+        &[What::ChainLink, What::TxList],
     );
     assert!(found.iter().all(|finding| finding.seq.is_some()), "{found:?}");
 }

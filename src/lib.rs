@@ -1,5 +1,6 @@
 //! rewake brings a deterministic node that died back to exactly the state of a node that never died.
 
+pub mod audit;
 pub mod block;
 pub mod cli;
 pub mod codec;
@@ -14,6 +15,7 @@ pub mod machine;
 pub mod mempool;
 pub mod plan;
 pub mod recovery;
+pub mod reproduce;
 pub mod state;
 pub mod store;
 pub mod types;

@@ -11,6 +11,8 @@
 //! ```
 
 mod app;
+mod audit;
+mod bundle;
 mod completions;
 #[cfg(feature = "evm")]
 mod conformance;
@@ -26,6 +28,7 @@ mod plan;
 mod progress;
 mod quarantine;
 mod recover;
+mod replay;
 mod status;
 
 use std::ffi::OsString;
@@ -91,6 +94,12 @@ commands! {
     Plan(plan::PlanArgs) => plan::run,
     /// Brings a node that died up to its log: rehearses, then commits
     Recover(recover::RecoverArgs) => recover::run,
+    /// Executes confirmed history again and says where what is stored parts from it; changes nothing
+    Audit(audit::AuditArgs) => audit::run,
+    /// Cuts blocks with the state that they touch out of a node, into one file
+    Bundle(bundle::BundleArgs) => bundle::run,
+    /// Replays a bundle anywhere and compares what that gives
+    Replay(replay::ReplayArgs) => replay::run,
     /// Looks after transactions that could not be executed
     Quarantine(quarantine::QuarantineArgs) => quarantine::run,
     /// Runs cases of the public `ethereum/tests` suite, each in a fresh store

@@ -10,6 +10,7 @@ use crate::cli::{App, Exit, Finding, NodeArgs, progress};
 use crate::exec::{
     CommitMode, Examined, Gate, Halt, Outcome, Recovery, RecoveryOptions, Report, examine,
 };
+use crate::reproduce::with_failure_bundles;
 use crate::store::Repairs;
 
 /// Which node, how, and after which repairs.
@@ -109,6 +110,7 @@ pub(crate) fn recover(
     options: RecoveryOptions,
     app: &App,
 ) -> Result<(Examined, Report)> {
+    let options = with_failure_bundles(options, &node);
     let bars = Bars::start(&node, &options, app);
     let result = Recovery::new(node, options).run();
     bars.end();

@@ -14,7 +14,7 @@ use crate::exec::commit::{CommitError, CommitParts, Committer};
 use crate::exec::report::{Halt, HaltCause, Outcome, Report, peak_rss_bytes};
 use crate::exec::sandbox::{Extent, FailedBlock, RehearseError, Sandbox, SandboxParts};
 use crate::exec::{
-    BlockFailure, BlockReader, CommitMode, Examined, Executor, ExecutorSettings, Running,
+    BlockFailure, BlockReader, CommitMode, Examined, Executor, ExecutorSettings, Running, watched,
 };
 use crate::machine::PoisonPolicy;
 use crate::plan::BatchLimits;
@@ -277,7 +277,8 @@ impl Recovery {
             RehearseError::Block(failure) => failure,
         };
         if let Some(hook) = &self.options.on_failure
-            && let Some(failed) = sandbox.failed(&failure)
+            && let Some(failed) =
+                watched(sandbox.watch(), self.options.step_time_max, || sandbox.failed(&failure))
         {
             self.tally.bundles.extend(hook(&failed));
         }

@@ -4,6 +4,8 @@
 
 // The attribute tells clippy that helpers are tests too: they may expect, index and panic.
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod executor;
 #[cfg(test)]
 mod faulty;
@@ -16,4 +18,8 @@ mod ledger;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
+mod probe;
+#[cfg(test)]
 mod recover;
+#[cfg(test)]
+mod reproduce;

@@ -12,6 +12,7 @@
 
 mod app;
 mod completions;
+mod demo;
 mod exit;
 mod failure;
 mod generate;
@@ -91,6 +92,11 @@ commands! {
     Recover(recover::RecoverArgs) => recover::run,
     /// Looks after transactions that could not be executed
     Quarantine(quarantine::QuarantineArgs) => quarantine::run,
+    /// Kills a node in the middle of work, recovers it, and proves the result
+    Demo(demo::DemoArgs) => demo::run,
+    /// Is the node that the demonstration kills
+    #[command(hide = true)]
+    DemoNode(demo::DemoNodeArgs) => demo::run_node,
     /// Writes a completion script for a shell
     Completions(completions::CompletionsArgs) => completions::run,
 }

@@ -16,6 +16,7 @@ mod bundle;
 mod completions;
 #[cfg(feature = "evm")]
 mod conformance;
+mod demo;
 mod exit;
 mod failure;
 mod generate;
@@ -67,10 +68,10 @@ struct GlobalArgs {
 
 /// Declares the commands: what `--help` says, its arguments, and the function that runs it.
 macro_rules! commands {
-    ($($(#[doc = $help:literal])+ $(#[cfg($on:meta)])? $name:ident($args:ty) => $run:path,)+) => {
+    ($($(#[doc = $help:literal])+ $(#[cfg($on:meta)])? $(#[command($($clap:tt)*)])? $name:ident($args:ty) => $run:path,)+) => {
         #[derive(Debug, Subcommand)]
         enum Command {
-            $($(#[doc = $help])+ $(#[cfg($on)])? $name($args),)+
+            $($(#[doc = $help])+ $(#[cfg($on)])? $(#[command($($clap)*)])? $name($args),)+
         }
 
         fn dispatch(command: &Command, app: &App) -> anyhow::Result<Exit> {
@@ -105,6 +106,11 @@ commands! {
     /// Runs cases of the public `ethereum/tests` suite, each in a fresh store
     #[cfg(feature = "evm")]
     Conformance(conformance::ConformanceArgs) => conformance::run,
+    /// Kills a node in the middle of work, recovers it, and proves the result
+    Demo(demo::DemoArgs) => demo::run,
+    /// Is the node that the demonstration kills
+    #[command(hide = true)]
+    DemoNode(demo::DemoNodeArgs) => demo::run_node,
     /// Writes a completion script for a shell
     Completions(completions::CompletionsArgs) => completions::run,
 }

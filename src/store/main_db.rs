@@ -304,7 +304,8 @@ fn write_quarantine(sql: &Connection, batch: &Batch) -> rusqlite::Result<()> {
         hold.execute(params![entry.tx.get(), entry.height.get(), entry.verdict.get()])?;
     }
     let mut settle = sql.prepare_cached(
-        "UPDATE quarantine SET settled_seq = ?2 WHERE tx_seq = ?1 AND settled_seq IS NULL",
+        // A transaction that was quarantined again after its release is held by a later verdict.
+        "UPDATE quarantine SET settled_seq = ?2 WHERE tx_seq = ?1 AND settled_seq IS NULL AND verdict_seq < ?2",
     )?;
     for (tx, verdict) in &batch.settled {
         settle.execute(params![tx.get(), verdict.get()])?;

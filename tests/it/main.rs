@@ -4,6 +4,8 @@
 
 // The attribute tells clippy that helpers are tests too: they may expect, index and panic.
 #[cfg(test)]
+mod decisions;
+#[cfg(test)]
 mod executor;
 #[cfg(test)]
 mod faulty;
@@ -12,6 +14,14 @@ mod generate;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
+mod log_store;
+#[cfg(test)]
 mod nodes;
 #[cfg(test)]
+mod quarantine;
+#[cfg(test)]
 mod recover;
+#[cfg(test)]
+mod replay_cases;
+#[cfg(test)]
+mod scripted;

@@ -11,6 +11,7 @@ use rewake::store::{DataDir, Problem};
 use rewake::types::{Bytes, Height, Seq, TxId, UnixMillis};
 
 use crate::faulty::Faulty;
+use crate::nodes::Node;
 use crate::scripted::{
     assert_same_files, faulty_node, files, id, options, ordered, script, seq, sql, tx_body,
 };
@@ -157,4 +158,26 @@ fn an_event_without_a_time_is_read_and_chained() {
     drop(tool);
     let report = node.recover_with(options());
     assert_eq!((report.blocks, report.log_head_seq), (1, 2));
+}
+
+#[test]
+fn looking_at_a_node_costs_what_is_unconfirmed() {
+    let read = |confirmed: u64| {
+        let node = Node::ledger();
+        let order = |height| NewEvent::Order {
+            height: Height(height),
+            header: Bytes::default(),
+            txs: Vec::new(),
+        };
+        node.append((0..confirmed).map(order).collect());
+        node.recover();
+        let waiting = |number| script(number, "waits");
+        node.append((0..10).map(waiting).chain([order(confirmed)]).collect());
+        let (said, _) = crate::kill::run(&[], "examine restore all 1", node.dir.path());
+        let bytes = said[0].strip_prefix("Behind ").expect("a backlog");
+        bytes.parse::<u64>().expect("a number")
+    };
+    let (short, long) = (read(100), read(50_000));
+    // Trees grow by a page a level.
+    assert!(long <= short + 16 * 4096, "{long} bytes against {short}");
 }

@@ -4,6 +4,8 @@
 
 // The attribute tells clippy that helpers are tests too: they may expect, index and panic.
 #[cfg(test)]
+mod crash_points;
+#[cfg(test)]
 mod decisions;
 #[cfg(test)]
 mod executor;
@@ -11,6 +13,8 @@ mod executor;
 mod faulty;
 #[cfg(test)]
 mod generate;
+#[cfg(test)]
+mod kill;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
@@ -23,5 +27,7 @@ mod quarantine;
 mod recover;
 #[cfg(test)]
 mod replay_cases;
+#[cfg(test)]
+mod resume;
 #[cfg(test)]
 mod scripted;

@@ -52,7 +52,7 @@ impl Database {
         schema: &Schema,
         durability: Durability,
     ) -> Result<Self, StoreError> {
-        inspect(file)?;
+        inspect(file, schema)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
         let database = Self::connect(file, flags, schema, durability)?;
         if database.on(|sql| sql.is_readonly("main"))? {
@@ -211,26 +211,29 @@ const fn settings(durability: Durability) -> [(&'static str, &'static str); 10] 
     ]
 }
 
-/// Looks at a file before SQLite does: it must be a regular file that begins as a database does.
-fn inspect(file: &Path) -> Result<(), StoreError> {
+/// Looks at a file before SQLite does, which would bring a database of another program into its own mode: it must be
+/// a regular file that begins as a database of this kind does.
+fn inspect(file: &Path, schema: &Schema) -> Result<(), StoreError> {
     let data = std::fs::symlink_metadata(file).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => StoreError::new(file, Problem::Missing),
         _ => StoreError::io(file, "looking", &error),
     })?;
+    let foreign = |found: String| Err(StoreError::new(file, Problem::Foreign(found)));
     if !data.is_file() {
-        return Err(StoreError::new(file, Problem::Foreign("it is no regular file".to_owned())));
+        return foreign("it is no regular file".to_owned());
     }
-    let mut head = [0u8; 16];
-    let read = File::open(file).and_then(|mut open| open.read_exact(&mut head));
-    match read {
-        Ok(()) if head == *b"SQLite format 3\0" => Ok(()),
-        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
-            Err(StoreError::io(file, "reading", &error))
-        }
-        Ok(()) | Err(_) => {
-            let found = "it does not begin as an SQLite database does".to_owned();
-            Err(StoreError::new(file, Problem::Foreign(found)))
-        }
+    let mut head = Vec::new();
+    let read = File::open(file).and_then(|open| open.take(100).read_to_end(&mut head));
+    read.map_err(|error| StoreError::io(file, "reading", &error))?;
+    // https://www.sqlite.org/fileformat.html, section 1.3.
+    let id = head.get(68..72).and_then(|id| id.first_chunk()).copied().map(i32::from_be_bytes);
+    match id {
+        Some(id) if head.starts_with(b"SQLite format 3\0") => match head.get(18..20) {
+            Some([2, 2]) if id == schema.application_id => Ok(()),
+            Some([2, 2]) => foreign(format!("its application id is {id:#x}")),
+            _ => foreign("it has no write-ahead log".to_owned()),
+        },
+        _ => foreign("it does not begin as an SQLite database does".to_owned()),
     }
 }
 

@@ -89,6 +89,21 @@ pub enum Problem {
     Sql(String),
 }
 
+impl Problem {
+    /// Says whether the file is there and can be read, and is not what this program wrote.
+    pub(crate) const fn is_of_content(&self) -> bool {
+        matches!(
+            self,
+            Self::Foreign(_)
+                | Self::TooNew { .. }
+                | Self::SchemaAltered { .. }
+                | Self::Damaged(_)
+                | Self::Codec { .. }
+                | Self::Setting { .. }
+        )
+    }
+}
+
 impl StoreError {
     pub(crate) fn new(file: &Path, problem: Problem) -> Self {
         Self { file: file.to_owned(), problem }
@@ -144,6 +159,9 @@ impl StoreError {
 
     /// Gives an error of SQLite the name of its file and of its problem.
     pub(crate) fn sql(file: &Path, error: &rusqlite::Error) -> Self {
+        use rusqlite::Error::{
+            FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType,
+        };
         use rusqlite::ErrorCode::{
             CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase,
             ReadOnly, SystemIoFailure,
@@ -157,7 +175,13 @@ impl StoreError {
             Some(DiskFull) => Problem::DiskFull,
             Some(SystemIoFailure) => Problem::Io { operation: "reading or writing", detail: text },
             Some(CannotOpen) => Problem::Io { operation: "opening", detail: text },
-            _ => Problem::Sql(text),
+            _ => match error {
+                // A row holds something that this program never writes there.
+                FromSqlConversionFailure(..)
+                | IntegralValueOutOfRange(..)
+                | InvalidColumnType(..) => Problem::Damaged(text),
+                _ => Problem::Sql(text),
+            },
         };
         Self::new(file, problem)
     }

@@ -269,6 +269,17 @@ impl Log {
         Ok(None)
     }
 
+    /// Says whether there is an order above one position and below another.
+    ///
+    /// # Errors
+    /// [`StoreError`] where rows cannot be read.
+    pub fn has_order_between(&self, above: u64, below: Seq) -> Result<bool, StoreError> {
+        self.database.on(|sql| {
+            sql.prepare_cached("SELECT 1 FROM event WHERE seq > ?1 AND seq < ?2 AND kind = ?3")?
+                .exists(params![above, below.get(), Kind::Order.code()])
+        })
+    }
+
     /// Names an event whose bytes are not canonical.
     #[must_use]
     pub fn codec(&self, seq: Seq, error: CodecError) -> StoreError {

@@ -6,6 +6,10 @@
 #[cfg(test)]
 mod audit;
 #[cfg(test)]
+mod crash_points;
+#[cfg(test)]
+mod decisions;
+#[cfg(test)]
 mod executor;
 #[cfg(test)]
 mod faulty;
@@ -14,12 +18,24 @@ mod generate;
 #[cfg(test)]
 mod house;
 #[cfg(test)]
+mod kill;
+#[cfg(test)]
 mod ledger;
+#[cfg(test)]
+mod log_store;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
 mod probe;
 #[cfg(test)]
+mod quarantine;
+#[cfg(test)]
 mod recover;
 #[cfg(test)]
+mod replay_cases;
+#[cfg(test)]
 mod reproduce;
+#[cfg(test)]
+mod resume;
+#[cfg(test)]
+mod scripted;

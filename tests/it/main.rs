@@ -14,6 +14,8 @@ mod faulty;
 #[cfg(test)]
 mod generate;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod ledger;

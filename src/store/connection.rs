@@ -144,13 +144,13 @@ impl Database {
         committed.map(|()| result).map_err(|error| self.commit_failed(error))
     }
 
-    fn commit_failed(&mut self, error: StoreError) -> StoreError {
+    /// Refuses every further transaction after a failure at which a transaction may have taken effect.
+    ///
+    /// A full disk is no exception: the frames that fill up the sector after the commit record are written last.
+    pub(crate) fn commit_failed(&mut self, error: StoreError) -> StoreError {
         self.failed = true;
-        match error.problem {
-            // A full disk is found while frames are written, before the commit record: nothing took effect.
-            Problem::DiskFull => error,
-            problem => StoreError::new(&self.file, Problem::OutcomeUnknown(problem.to_string())),
-        }
+        let problem = Problem::OutcomeUnknown(error.problem.to_string());
+        StoreError { file: error.file, problem }
     }
 
     /// Moves the write-ahead log into the database, makes both durable and empties the log.

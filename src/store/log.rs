@@ -166,11 +166,17 @@ impl Log {
         }
         self.head = head;
         // CRASH: before this write the witness lags behind the durable log, which is harmless.
+        let acknowledged = self.acknowledge(head);
+        acknowledged.map_err(|error| self.database.commit_failed(error))?;
+        Ok(Appended { first, head })
+    }
+
+    fn acknowledge(&mut self, head: LogHead) -> Result<(), StoreError> {
         self.witness.write(head)?;
         if self.database.checkpoint_if_large()? {
             self.witness.sync()?;
         }
-        Ok(Appended { first, head })
+        Ok(())
     }
 
     /// Makes what an earlier process left in the write-ahead log durable, before anything is acknowledged on top.

@@ -17,7 +17,7 @@ use rewake::types::Seq;
 use crate::nodes::{Node, fill};
 use crate::scripted::{Numbers, assert_same_files, files};
 
-/// What a child is told: `COMMAND MODE GATE BATCH_TXS DIRECTORY`.
+/// What a child is told: `COMMAND MODE GATE BATCH_TXS MEMORY_BYTES DIRECTORY`.
 const ORDERS: &str = "REWAKE_TEST_CHILD";
 const SEED: u64 = 0x7265_7761_6b65;
 
@@ -25,15 +25,19 @@ const SEED: u64 = 0x7265_7761_6b65;
 #[test]
 fn child_entry() {
     let Ok(orders) = std::env::var(ORDERS) else { return };
-    let mut words = orders.splitn(5, ' ');
-    let mut word = || words.next().expect("five words");
+    let mut words = orders.splitn(6, ' ');
+    let mut word = || words.next().expect("six words");
     let command = word();
     let commit = if word() == "restore" { CommitMode::Restore } else { CommitMode::Reexecute };
     let gate = if word() == "all" { Gate::All } else { Gate::Batch };
     let txs_max = word().parse().expect("a number");
+    let memory_bytes = word().parse().expect("a number");
     let dir = DataDir::new(word());
+    let batch = BatchLimits { txs_max, ..BatchLimits::default() };
+    let options =
+        RecoveryOptions { commit, gate, batch, memory_bytes, ..RecoveryOptions::default() };
     match command {
-        "recover" => recover(&dir, commit, gate, txs_max),
+        "recover" => recover(&dir, options),
         "append" => append(&dir),
         "examine" => count_reads(&dir),
         other => panic!("{other} is no command of a child"),
@@ -50,11 +54,8 @@ fn say(line: &str) {
     let _ = out.flush();
 }
 
-fn recover(dir: &DataDir, commit: CommitMode, gate: Gate, txs_max: u64) {
+fn recover(dir: &DataDir, options: RecoveryOptions) {
     let node = examine(dir, &Registry::built_in(), Repairs::default()).expect("a sound node");
-    let batch = BatchLimits { txs_max, ..BatchLimits::default() };
-    let options =
-        RecoveryOptions { commit, gate, batch, memory_bytes: 0, ..RecoveryOptions::default() };
     options.rehearsed.subscribe(|block| say(&format!("rehearsed {}", block.height.get())));
     options.committed.subscribe(|block| say(&format!("committed {}", block.height.get())));
     let (_, report) = Recovery::new(node, options).run().expect("a recovery");
@@ -145,10 +146,10 @@ fn a_node_that_is_killed_again_and_again_recovers_as_if_it_had_never_been() {
     let mut numbers = Numbers(SEED);
     let (mut kills, mut resumed) = (0, 0);
     for orders in [
-        "recover restore all 60",
-        "recover restore batch 60",
-        "recover reexecute all 60",
-        "recover reexecute batch 60",
+        "recover restore all 60 0",
+        "recover restore batch 60 0",
+        "recover reexecute all 60 0",
+        "recover reexecute batch 60 0",
     ] {
         let node = disturb(orders, &template, &mut numbers, (&mut kills, &mut resumed));
         check(&node, &undisturbed, expected.state_digest);

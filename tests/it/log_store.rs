@@ -173,7 +173,7 @@ fn looking_at_a_node_costs_what_is_unconfirmed() {
         node.recover();
         let waiting = |number| script(number, "waits");
         node.append((0..10).map(waiting).chain([order(confirmed)]).collect());
-        let (said, _) = crate::kill::run(&[], "examine restore all 1", node.dir.path());
+        let (said, _) = crate::kill::run(&[], "examine restore all 1 0", node.dir.path());
         let bytes = said[0].strip_prefix("Behind ").expect("a backlog");
         bytes.parse::<u64>().expect("a number")
     };

@@ -16,6 +16,8 @@ mod faulty;
 #[cfg(test)]
 mod generate;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
 mod kill;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rewake::event::{EventBody, Ruling};
 use rewake::exec::{
@@ -17,8 +17,8 @@ use rewake::types::Height;
 use crate::faulty::Faulty;
 use crate::nodes::Node;
 use crate::scripted::{
-    StillClock, assert_same_files, blocks, faulty_node, files, id, mempool, options, ordered,
-    receipts, script, seq, state,
+    StillClock, assert_same_files, await_unlocked, blocks, faulty_node, files, id, mempool,
+    options, ordered, receipts, script, seq, state,
 };
 
 /// Position of the transaction that fails.
@@ -218,15 +218,6 @@ fn a_runaway_that_touches_nothing_is_given_up_on() {
         assert_eq!(node.recover_with(limited(3)).state_digest, without.state_digest);
         assert!(!node.dir.file("sandbox.db").exists());
         check_rebuilt("runaway", &node, &machine, &report);
-    }
-}
-
-/// Returns once the thread that was given up on has let go of the node.
-fn await_unlocked(node: &Node) {
-    let started = Instant::now();
-    while node.dir.open().is_err() {
-        assert!(started.elapsed() < Duration::from_mins(1), "the thread does not end");
-        std::thread::yield_now();
     }
 }
 

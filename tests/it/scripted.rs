@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rewake::block::{BlockRow, Status};
 use rewake::event::{Order, Tx};
@@ -174,5 +174,14 @@ impl Numbers {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+/// Returns once a thread or a process that is about to end has let go of a node.
+pub fn await_unlocked(node: &Node) {
+    let started = Instant::now();
+    while node.dir.open().is_err() {
+        assert!(started.elapsed() < Duration::from_secs(60), "it does not end");
+        std::thread::yield_now();
     }
 }

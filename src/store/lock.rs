@@ -13,7 +13,7 @@ const CONTENT: &[u8] = b"rewake lock 1\n";
 /// Held as long as it lives; the kernel frees it when the process dies.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -47,6 +47,14 @@ impl Lock {
             let found = "it does not hold a lock's line".to_owned();
             return Err(StoreError::new(path, Problem::Foreign(found)));
         }
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing would not do: a process that another thread is just starting holds a copy until it runs its program.
+        // A failure leaves the lock to the closing of the last copy.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }

@@ -253,9 +253,12 @@ fn name(problem: &Problem) -> String {
     text.chars().take_while(|c| c.is_alphanumeric()).collect()
 }
 
+/// What was done, how, and for each file the problem that is found.
+type Case = (&'static str, Damage, &'static [(&'static str, &'static str)]);
+
 #[test]
 fn a_file_that_is_not_as_it_was_written_is_refused() {
-    let cases: &[(&str, Damage, &[(&str, &str)])] = &[
+    let cases: &[Case] = &[
         (
             "missing",
             MISSING,

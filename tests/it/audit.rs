@@ -144,8 +144,7 @@ impl Damage {
                 let query = format!("SELECT {column} FROM {table} WHERE {row}");
                 let mut bytes: Vec<u8> =
                     sql.query_row(&query, [], |row| row.get(0)).expect("a row");
-                let at = bytes.len() - 1 - at;
-                bytes[at] ^= 1;
+                *bytes.iter_mut().nth_back(*at).expect("a byte there") ^= 1;
                 let update = format!("UPDATE {table} SET {column} = ?1 WHERE {row}");
                 assert_eq!(sql.execute(&update, [bytes]).expect("an update"), 1);
             }
@@ -376,7 +375,7 @@ fn content(dir: &DataDir) -> Vec<String> {
             match found.next() {
                 Ok(Some(row)) => {
                     let values = (0..columns).map(|column| row.get_ref(column).expect("a column"));
-                    rows.push(values.map(|value| format!("{value:?} ")).collect());
+                    rows.push(format!("{:?}", values.collect::<Vec<_>>()));
                 }
                 Ok(None) => break,
                 Err(error) => rows.push(error.to_string()),

@@ -155,7 +155,7 @@ pub struct BlockRow {
     pub changes_digest: Digest,
     /// When the row was written.
     pub committed: UnixMillis,
-    /// Digest of the whole state after the block; on the last block of each batch.
+    /// Digest of the whole state after the block; on the last block of each batch, where its commit sets it.
     pub state_digest: Option<Digest>,
 }
 

@@ -39,6 +39,12 @@ pub enum OrderError {
         /// The height before.
         last: Height,
     },
+    /// Its height is beyond [`Height::MAX`].
+    #[error("order of block {} is above {}, the greatest height", found.get(), Height::MAX.get())]
+    HeightTooGreat {
+        /// Its height.
+        found: Height,
+    },
     /// A transaction is not waiting: never received, or ordered already.
     #[error("order of block {} names the transaction at {}, which is not waiting", height.get(), tx.get())]
     TxNotWaiting {
@@ -127,8 +133,11 @@ impl Backlog {
     /// Says whether a block may be ordered next.
     ///
     /// # Errors
-    /// [`OrderError`] where its height is not above the last one or a transaction is not waiting.
+    /// [`OrderError`] where its height is not above the last one or too great, or a transaction is not waiting.
     pub fn check(&self, height: Height, txs: &[Seq]) -> Result<(), OrderError> {
+        if height > Height::MAX {
+            return Err(OrderError::HeightTooGreat { found: height });
+        }
         if let Some(last) = self.last_ordered.filter(|last| height <= *last) {
             return Err(OrderError::HeightNotAscending { found: height, last });
         }
@@ -191,6 +200,12 @@ impl Verdicts {
         if let Some(verdicts) = self.by_tx.get_mut(&tx) {
             verdicts.pop();
         }
+    }
+
+    /// Returns the last verdict on a transaction.
+    #[must_use]
+    pub fn last_on(&self, tx: Seq) -> Option<&Ruling> {
+        self.by_tx.get(&tx)?.last().map(|(_, ruling)| ruling)
     }
 
     /// Returns the last verdict on each transaction.

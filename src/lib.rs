@@ -4,10 +4,13 @@ pub mod audit;
 pub mod block;
 pub mod cli;
 pub mod codec;
+#[cfg(feature = "evm")]
+pub mod conformance;
 pub mod diff;
 pub mod event;
 pub mod exec;
 pub mod generate;
+pub mod import;
 pub mod machine;
 pub mod mempool;
 pub mod plan;

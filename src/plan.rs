@@ -13,7 +13,7 @@ pub struct BatchLimits {
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        Self { txs_max: 20_000, bytes_max: 32 << 20 }
+        Self { txs_max: 50_000, bytes_max: 32 << 20 }
     }
 }
 

@@ -14,14 +14,20 @@ mod app;
 mod audit;
 mod bundle;
 mod completions;
+#[cfg(feature = "evm")]
+mod conformance;
+mod demo;
 mod exit;
 mod failure;
+mod generate;
+mod import;
 mod init;
 mod logging;
 mod node;
 mod output;
 mod plan;
 mod progress;
+mod quarantine;
 mod recover;
 mod replay;
 mod status;
@@ -62,15 +68,15 @@ struct GlobalArgs {
 
 /// Declares the commands: what `--help` says, its arguments, and the function that runs it.
 macro_rules! commands {
-    ($($(#[$meta:meta])* $name:ident($args:ty) => $run:path,)+) => {
+    ($($(#[doc = $help:literal])+ $(#[cfg($on:meta)])? $(#[command($($clap:tt)*)])? $name:ident($args:ty) => $run:path,)+) => {
         #[derive(Debug, Subcommand)]
         enum Command {
-            $($(#[$meta])* $name($args),)+
+            $($(#[doc = $help])+ $(#[cfg($on)])? $(#[command($($clap)*)])? $name($args),)+
         }
 
         fn dispatch(command: &Command, app: &App) -> anyhow::Result<Exit> {
             match command {
-                $(Command::$name(args) => $run(args, app),)+
+                $($(#[cfg($on)])? Command::$name(args) => $run(args, app),)+
             }
         }
     };
@@ -79,6 +85,10 @@ macro_rules! commands {
 commands! {
     /// Makes an empty node
     Init(init::InitArgs) => init::run,
+    /// Logs transactions or blocks that other programs wrote
+    Import(import::ImportArgs) => import::run,
+    /// Makes a node with a seeded ledger history
+    Generate(generate::GenerateArgs) => generate::run,
     /// Says where a node stands; changes nothing
     Status(status::StatusArgs) => status::run,
     /// Says what a recovery would do; changes nothing
@@ -91,6 +101,16 @@ commands! {
     Bundle(bundle::BundleArgs) => bundle::run,
     /// Replays a bundle anywhere and compares what that gives
     Replay(replay::ReplayArgs) => replay::run,
+    /// Looks after transactions that could not be executed
+    Quarantine(quarantine::QuarantineArgs) => quarantine::run,
+    /// Runs cases of the public `ethereum/tests` suite, each in a fresh store
+    #[cfg(feature = "evm")]
+    Conformance(conformance::ConformanceArgs) => conformance::run,
+    /// Kills a node in the middle of work, recovers it, and proves the result
+    Demo(demo::DemoArgs) => demo::run,
+    /// Is the node that the demonstration kills
+    #[command(hide = true)]
+    DemoNode(demo::DemoNodeArgs) => demo::run_node,
     /// Writes a completion script for a shell
     Completions(completions::CompletionsArgs) => completions::run,
 }

@@ -78,6 +78,11 @@ impl Output {
         self.shows_progress && !self.json && !self.quiet
     }
 
+    /// Says whether nobody reads standard output any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.streams().out.fault.is_some()
+    }
+
     /// Prints a line for people.
     pub(crate) fn line(&self, text: impl Display) {
         if !self.json {

@@ -5,7 +5,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::{App, Exit, Finding, NodeArgs};
-use crate::exec::Examined;
+use crate::exec::{Examined, Quarantine};
 use crate::machine::MachineVersion;
 use crate::recovery::Label;
 use crate::store::StoreError;
@@ -36,6 +36,8 @@ struct Status {
 impl Status {
     fn of(node: &Examined) -> Result<Self, StoreError> {
         let Examined { store, machine, checkpoint, log_head, backlog, label } = node;
+        let held = Quarantine::of(node)?.len();
+        let state_digest = store.main().lanes()?.digest();
         Ok(Self {
             decision: *label,
             machine: machine.version(),
@@ -45,8 +47,8 @@ impl Status {
             pending_blocks: backlog.blocks,
             pending_txs: backlog.txs,
             mempool: backlog.mempool.len(),
-            quarantined: crate::codec::count(store.main().quarantine(None)?.len()),
-            state_digest: store.main().lanes()?.digest(),
+            quarantined: crate::codec::count(held),
+            state_digest,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The commit: rehearsed blocks become rows, in batches, each one transaction and one checkpoint.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -148,10 +148,23 @@ impl Committer {
             return Ok(());
         }
         let net = net_changes(blocks);
-        self.lanes.apply(&net);
-        let batch = self.assemble(blocks, net);
-        // CRASH: before this commit the checkpoint is the last block of the batch before; after it, of this one.
-        self.store.main().commit(&batch)?;
+        let batch = self.assemble(blocks, &net);
+        let mut lanes = self.lanes.clone();
+        let lanes = std::thread::scope(|scope| {
+            let digesting = scope.spawn(|| {
+                lanes.apply(&net);
+                lanes
+            });
+            let mut digested = None;
+            // CRASH: before this commit the checkpoint is the last block of the batch before; after it, of this one.
+            self.store.main().commit(&batch, || {
+                let lanes =
+                    digesting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                digested.insert(lanes).clone()
+            })?;
+            Ok::<_, StoreError>(digested)
+        })?;
+        self.lanes = lanes.unwrap_or_default();
         if let Some(reexecution) = &mut self.reexecution {
             reexecution.state.committed()?;
         }
@@ -167,12 +180,10 @@ impl Committer {
         Ok(())
     }
 
-    fn assemble(&mut self, blocks: &[RehearsedBlock], net: ChangeSet) -> Batch {
+    fn assemble(&mut self, blocks: &[RehearsedBlock], net: &ChangeSet) -> Batch {
         let committed = self.clock.now();
         let bodies: Vec<_> = blocks.par_iter().map(Digested::of).collect();
-        let state_digest = self.lanes.digest();
-        let last = blocks.len().saturating_sub(1);
-        let rows = blocks.iter().zip(bodies).enumerate().map(|(index, (block, digested))| {
+        let rows = blocks.iter().zip(bodies).map(|(block, digested)| {
             let row = BlockRow {
                 order: block.order.clone(),
                 parent: self.parent,
@@ -181,7 +192,7 @@ impl Committer {
                 receipts_digest: digested.receipts,
                 changes_digest: digested.changes,
                 committed,
-                state_digest: (index == last).then_some(state_digest),
+                state_digest: None,
             };
             self.parent = row.digest();
             BlockWrite { row, body: digested.body }
@@ -190,12 +201,11 @@ impl Committer {
         let (received, ordered) = mempool_moves(blocks);
         Batch {
             blocks: blocks_written,
-            state: net.into_writes(),
+            state: net.writes().collect(),
             received,
             ordered,
             quarantined: blocks.iter().flat_map(|block| block.quarantined.clone()).collect(),
             settled: blocks.iter().flat_map(|block| block.settled.clone()).collect(),
-            lanes: self.lanes.clone(),
             machine_version: self.machine_version,
         }
     }
@@ -239,13 +249,29 @@ fn net_changes(blocks: &[RehearsedBlock]) -> ChangeSet {
 }
 
 /// Returns which transactions join the confirmed mempool with these blocks, and which leave it.
+///
+/// In order, since one transaction may be ordered, released and ordered again within one batch.
 fn mempool_moves(blocks: &[RehearsedBlock]) -> (Vec<Seq>, Vec<Seq>) {
-    let received: BTreeSet<_> =
-        blocks.iter().flat_map(|block| block.received.iter().copied()).collect();
-    let ordered: BTreeSet<_> = blocks.iter().flat_map(|block| block.txs.iter().copied()).collect();
-    let join = received.difference(&ordered).copied().collect();
-    let leave = ordered.difference(&received).copied().collect();
-    (join, leave)
+    /// Whether a transaction was waiting before the first block, and whether it is after the last.
+    #[derive(Clone, Copy)]
+    struct Waits {
+        before: bool,
+        after: bool,
+    }
+    let mut moves: BTreeMap<Seq, Waits> = BTreeMap::new();
+    for block in blocks {
+        for seq in &block.received {
+            moves.entry(*seq).or_insert(Waits { before: false, after: true }).after = true;
+        }
+        for seq in &block.txs {
+            moves.entry(*seq).or_insert(Waits { before: true, after: false }).after = false;
+        }
+    }
+    let select = |wanted: fn(Waits) -> bool| {
+        let selected = moves.iter().filter(|(_, waits)| wanted(**waits));
+        selected.map(|(seq, _)| *seq).collect()
+    };
+    (select(|waits| waits.after && !waits.before), select(|waits| waits.before && !waits.after))
 }
 
 /// Executes the blocks of a rehearsal once more on the state of the checkpoint.

@@ -14,13 +14,13 @@ use crate::exec::commit::{CommitError, CommitParts, Committer};
 use crate::exec::report::{Halt, HaltCause, Outcome, Report, peak_rss_bytes};
 use crate::exec::sandbox::{Extent, FailedBlock, RehearseError, Sandbox, SandboxParts};
 use crate::exec::{
-    BlockFailure, BlockReader, CommitMode, Examined, Executor, ExecutorSettings, Running, watched,
+    BlockFailure, BlockReader, CommitMode, Examined, Executor, ExecutorSettings, Running,
 };
 use crate::machine::PoisonPolicy;
 use crate::plan::BatchLimits;
 use crate::recovery::Label;
 use crate::store::{Problem, SandboxDb, StoreError};
-use crate::types::Seq;
+use crate::types::{Height, Seq};
 
 /// When rehearsed blocks are committed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ impl Default for RecoveryOptions {
             commit: CommitMode::default(),
             gate: Gate::default(),
             batch: BatchLimits::default(),
-            memory_bytes: 96 << 20,
+            memory_bytes: 64 << 20,
             step_time_max: Duration::from_secs(30),
             executor: ExecutorSettings::default(),
             rehearsed: Bus::default(),
@@ -125,7 +125,12 @@ impl Recovery {
     /// # Errors
     /// [`RecoverError`] where the store fails. A block that cannot be executed or verified is no error but a report
     /// with [`Outcome::Halted`].
+    ///
+    /// # Panics
+    /// On a worker of rayon's global pool: recovery waits for work that those workers do, so it could wait for ever.
     pub fn run(mut self) -> Result<(Examined, Report), RecoverError> {
+        let on_worker = rayon::current_thread_index().is_some();
+        assert!(!on_worker, "recovery waits for rayon and must not run on one of its workers");
         let started = Instant::now();
         let reader = self.reader();
         let parts = CommitParts {
@@ -153,11 +158,18 @@ impl Recovery {
         let report = self.report(&committer, halt, started)?;
         self.node.checkpoint = self.node.store.main().head()?;
         self.node.log_head = self.node.store.log().head();
+        self.node.backlog.verdicts = (*self.verdicts).clone();
+        if report.halt.is_none() {
+            self.node.label = Label::InSync;
+            let backlog = &mut self.node.backlog;
+            (backlog.blocks, backlog.txs, backlog.first) = (0, 0, None);
+        }
         Ok((self.node, report))
     }
 
     fn replay(&mut self, committer: &mut Committer) -> Result<(), Stop> {
-        let mut sandbox = self.open_sandbox(self.node.store.sandbox()?)?;
+        let mut sandbox = self.open_sandbox(self.left_sandbox()?)?;
+        self.tally.resumed = sandbox.resumed();
         let extent = match self.options.gate {
             Gate::All => Extent::All,
             Gate::Batch => Extent::Batch(self.options.batch),
@@ -177,7 +189,6 @@ impl Recovery {
                 break;
             }
         }
-        self.tally.retries = sandbox.retries();
         sandbox.spill().remove()?;
         Ok(())
     }
@@ -191,11 +202,12 @@ impl Recovery {
         extent: Extent,
     ) -> (Result<Sandbox, Stop>, Result<(), Stop>) {
         let clock = Instant::now();
+        let (mut extent, mut halted) = (extent, None);
         let stopped = loop {
             match self.rehearse_watched(sandbox, extent) {
                 Ok((back, Ok(()))) => {
                     sandbox = back;
-                    break Ok(());
+                    break halted.map_or(Ok(()), |halt| Err(Stop::Halt(halt)));
                 }
                 Ok((back, Err(error))) => {
                     sandbox = back;
@@ -204,12 +216,18 @@ impl Recovery {
                     }
                 }
                 Err(abandoned) => match self.start_over(*abandoned) {
-                    Ok(fresh) => sandbox = fresh,
+                    Ok((fresh, None)) => sandbox = fresh,
+                    Ok((fresh, Some((height, halt)))) => {
+                        // The thread took what it had verified along: it is rehearsed again, up to there.
+                        sandbox = fresh;
+                        (extent, halted) = (Extent::Below(height), Some(halt));
+                    }
                     Err(stop) => return (Err(stop), Ok(())),
                 },
             }
         };
         self.tally.rehearse += clock.elapsed();
+        self.tally.retries = sandbox.retries();
         (Ok(sandbox), stopped)
     }
 
@@ -247,7 +265,7 @@ impl Recovery {
             let Some(running) = watch.running().filter(|running| running.time > limit) else {
                 continue;
             };
-            watch.stop_step();
+            watch.stop(running.step);
             if running.time > limit * 2 {
                 let limit_ms = limit.as_millis();
                 let reason = format!("ran longer than {limit_ms} ms and did not stop");
@@ -266,8 +284,7 @@ impl Recovery {
             RehearseError::Block(failure) => failure,
         };
         if let Some(hook) = &self.options.on_failure
-            && let Some(failed) =
-                watched(sandbox.watch(), self.options.step_time_max, || sandbox.failed(&failure))
+            && let Some(failed) = sandbox.failed(&failure, self.options.step_time_max)
         {
             self.tally.bundles.extend(hook(&failed));
         }
@@ -282,23 +299,30 @@ impl Recovery {
         Ok(())
     }
 
-    /// Goes on with a fresh sandbox after a step that did not end: the transaction is kept out by a verdict.
-    fn start_over(&mut self, abandoned: Abandoned) -> Result<Sandbox, Stop> {
+    /// Goes on with a fresh sandbox after a step that did not end: the transaction is kept out by a verdict, or
+    /// recovery halts at its block.
+    fn start_over(&mut self, abandoned: Abandoned) -> Result<(Sandbox, HaltsAt), Stop> {
         let Abandoned { running, database, reason } = abandoned;
         self.abandoned += 1;
         let height = running.map(|running| running.height);
-        let halt = |reason| Stop::Halt(Halt { cause: HaltCause::Poison, height, reason });
-        let Some(seq) = running.and_then(|running| running.seq) else {
-            return Err(halt(reason));
+        let halt = |reason| Halt { cause: HaltCause::Poison, height, reason };
+        let Some(Running { height, seq, .. }) = running else {
+            return Err(Stop::Halt(halt(reason)));
         };
-        if self.node.machine.poison_policy() == PoisonPolicy::Halt {
-            return Err(halt(format!("transaction at event {}: {reason}", seq.get())));
-        }
-        if self.abandoned > ABANDONED_MAX {
-            return Err(halt(format!("more than {ABANDONED_MAX} transactions did not end")));
-        }
-        self.log_verdict(seq, &reason, 1)?;
-        Ok(self.open_sandbox(database)?)
+        let halts = match seq {
+            None => Some(halt(format!("block {}: {reason}", height.get()))),
+            Some(seq) if self.node.machine.poison_policy() == PoisonPolicy::Halt => {
+                Some(halt(format!("transaction at event {}: {reason}", seq.get())))
+            }
+            Some(_) if self.abandoned > ABANDONED_MAX => {
+                Some(halt(format!("more than {ABANDONED_MAX} transactions did not end")))
+            }
+            Some(seq) => {
+                self.log_verdict(seq, &reason, 1)?;
+                None
+            }
+        };
+        Ok((self.open_sandbox(database)?, halts.map(|halt| (height, halt))))
     }
 
     fn log_verdict(&mut self, tx: Seq, reason: &str, attempts: u32) -> Result<Seq, StoreError> {
@@ -312,7 +336,7 @@ impl Recovery {
         Ok(appended.first)
     }
 
-    fn open_sandbox(&mut self, found: Option<SandboxDb>) -> Result<Sandbox, StoreError> {
+    fn open_sandbox(&self, found: Option<SandboxDb>) -> Result<Sandbox, StoreError> {
         let parts = SandboxParts {
             store: Arc::clone(&self.node.store),
             executor: self.executor(),
@@ -321,9 +345,18 @@ impl Recovery {
             bus: self.options.rehearsed.clone(),
             memory_bytes: self.options.memory_bytes,
         };
-        let sandbox = Sandbox::open(parts, found)?;
-        self.tally.resumed = self.tally.resumed.max(sandbox.resumed());
-        Ok(sandbox)
+        Sandbox::open(parts, found)
+    }
+
+    /// Opens what an earlier process left. A crash may have left it half made; nothing is lost with it.
+    fn left_sandbox(&self) -> Result<Option<SandboxDb>, StoreError> {
+        match self.node.store.sandbox() {
+            Err(error) if error.problem.is_of_content() => {
+                tracing::info!(%error, "the rehearsal begins anew");
+                self.node.store.drop_sandbox().map(|()| None)
+            }
+            found => found,
+        }
     }
 
     fn executor(&self) -> Executor {
@@ -375,6 +408,9 @@ impl Recovery {
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// The block at which recovery halts, where it does, and why.
+type HaltsAt = Option<(Height, Halt)>;
 
 /// A rehearsing thread that was given up on.
 struct Abandoned {

@@ -1,6 +1,6 @@
 //! The watch: what is being executed since when, seen from another thread, and the signal to stop it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,10 @@ pub struct Watch {
     height: AtomicU64,
     /// Position of the transaction; zero where the step is none.
     seq: AtomicU64,
-    stop: AtomicBool,
+    /// Number of the present step, so that a stop that comes too late for it cannot hit the next one.
+    step: AtomicU64,
+    /// Number of the step that is to stop.
+    stop: AtomicU64,
 }
 
 /// A step that is being executed.
@@ -27,6 +30,8 @@ pub struct Running {
     pub seq: Option<Seq>,
     /// For how long.
     pub time: Duration,
+    /// Its number, for [`Watch::stop`].
+    pub step: u64,
 }
 
 impl Default for Watch {
@@ -36,7 +41,8 @@ impl Default for Watch {
             started: AtomicU64::new(0),
             height: AtomicU64::new(0),
             seq: AtomicU64::new(0),
-            stop: AtomicBool::new(false),
+            step: AtomicU64::new(1),
+            stop: AtomicU64::new(0),
         }
     }
 }
@@ -49,30 +55,36 @@ impl Watch {
         self.started.store(self.now().saturating_add(1), Ordering::Release);
     }
 
-    /// Marks the end of a step, and takes back a stop that came too late for it.
+    /// Marks the end of a step.
     pub(crate) fn end(&self) {
         self.started.store(0, Ordering::Release);
-        self.stop.store(false, Ordering::Relaxed);
+        self.step.fetch_add(1, Ordering::Release);
+    }
+
+    /// Says whether the present step is to stop.
+    pub(crate) fn must_stop(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) == self.step.load(Ordering::Relaxed)
     }
 
     /// Returns the present step; `None` between steps.
     #[must_use]
     pub fn running(&self) -> Option<Running> {
+        let step = self.step.load(Ordering::Acquire);
         let started = self.started.load(Ordering::Acquire).checked_sub(1)?;
-        Some(Running {
+        let running = Running {
             height: Height(self.height.load(Ordering::Relaxed)),
             seq: Seq::new(self.seq.load(Ordering::Relaxed)),
             time: Duration::from_micros(self.now().saturating_sub(started)),
-        })
+            step,
+        };
+        fence(Ordering::Acquire);
+        // Where the step has ended meanwhile, its time must not be held against the one after it.
+        (self.step.load(Ordering::Relaxed) == step).then_some(running)
     }
 
-    /// Makes the present step fail at its next read or write.
-    pub fn stop_step(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) const fn stop_flag(&self) -> &AtomicBool {
-        &self.stop
+    /// Makes a step fail at its next read or write; without effect once it has ended.
+    pub fn stop(&self, step: u64) {
+        self.stop.store(step, Ordering::Relaxed);
     }
 
     fn now(&self) -> u64 {
@@ -90,8 +102,8 @@ pub(crate) fn watched<R>(watch: &Watch, limit: Duration, body: impl FnOnce() -> 
         // Where no thread can be had, the steps run unwatched rather than not at all.
         let _watching = watching.spawn_scoped(scope, move || {
             while waiting.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-                if watch.running().is_some_and(|running| running.time > limit) {
-                    watch.stop_step();
+                if let Some(late) = watch.running().filter(|running| running.time > limit) {
+                    watch.stop(late.step);
                 }
             }
         });

@@ -246,3 +246,21 @@ impl Transfers {
 fn place(account: Account) -> usize {
     usize::try_from(account.0.saturating_sub(1)).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_without_money_are_walked_past() {
+        let workload = Workload { accounts: 4, refusals_percent: 0, ..Workload::default() };
+        let mut transfers = workload.transfers();
+        transfers.states = vec![AccountState::default(); 4];
+        transfers.set(Account(3), AccountState { balance: 5, nonce: 7 });
+        let first = transfers.next().expect("there are some");
+        assert_eq!((first.from, first.nonce), (Account(3), 7));
+        assert!((1..=5).contains(&first.amount), "{first:?}");
+        let held: Balance = transfers.states.iter().map(|state| state.balance).sum();
+        assert_eq!(held, 5);
+    }
+}

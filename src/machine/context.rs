@@ -1,7 +1,6 @@
 //! The context: the only window through which a machine reads and writes the state.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::machine::ExecError;
 use crate::state::{KeyMap, StateRead};
@@ -25,7 +24,7 @@ impl Default for Limits {
 /// Reads and writes of one step above the state before it. Writes are kept apart until the step has succeeded.
 pub struct Context<'a> {
     below: &'a dyn StateRead,
-    stop: &'a AtomicBool,
+    must_stop: &'a dyn Fn() -> bool,
     limits: Limits,
     operations: u64,
     written_bytes: u64,
@@ -40,12 +39,12 @@ impl std::fmt::Debug for Context<'_> {
 }
 
 impl<'a> Context<'a> {
-    /// Opens a context above a state. Once `stop` is set, every operation fails as a runaway.
+    /// Opens a context above a state. Once `must_stop` says so, every operation fails as a runaway.
     #[must_use]
-    pub fn new(below: &'a dyn StateRead, limits: Limits, stop: &'a AtomicBool) -> Self {
+    pub fn new(below: &'a dyn StateRead, limits: Limits, must_stop: &'a dyn Fn() -> bool) -> Self {
         Self {
             below,
-            stop,
+            must_stop,
             limits,
             operations: 0,
             written_bytes: 0,
@@ -141,7 +140,7 @@ impl<'a> Context<'a> {
             let limit = self.limits.written_bytes_max;
             return Err(ExecError::Poison(format!("more than {limit} bytes written")));
         }
-        if self.stop.load(Ordering::Relaxed) {
+        if (self.must_stop)() {
             return Err(ExecError::Poison("ran longer than the time limit".to_owned()));
         }
         Ok(())

@@ -33,7 +33,7 @@ impl Registry {
     pub fn built_in() -> Self {
         let registry = Self::default().with(crate::machine::ledger::Ledger);
         #[cfg(feature = "evm")]
-        let registry = registry;
+        let registry = registry.with(crate::machine::evm::Evm::default());
         registry
     }
 

@@ -87,9 +87,8 @@ impl ChangeSet {
     }
 
     /// Returns the keys with their values after.
-    #[must_use]
-    pub fn into_writes(self) -> Vec<(Bytes, Option<Bytes>)> {
-        self.0.into_iter().map(|change| (change.key, change.after)).collect()
+    pub fn writes(&self) -> impl Iterator<Item = (Bytes, Option<Bytes>)> {
+        self.0.iter().map(|change| (change.key.clone(), change.after.clone()))
     }
 
     /// Returns the first key on which two change sets differ.

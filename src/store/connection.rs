@@ -40,7 +40,7 @@ impl Database {
         durability: Durability,
     ) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-        let mut database = Self::connect(file, flags, durability)?;
+        let mut database = Self::connect(file, flags, schema, durability)?;
         database.transaction(|sql| migrate::apply(sql, schema))?;
         database.checkpoint()?;
         Ok(database)
@@ -52,8 +52,9 @@ impl Database {
         schema: &Schema,
         durability: Durability,
     ) -> Result<Self, StoreError> {
-        inspect(file)?;
-        let database = Self::connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE, durability)?;
+        inspect(file, schema)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+        let database = Self::connect(file, flags, schema, durability)?;
         if database.on(|sql| sql.is_readonly("main"))? {
             return Err(StoreError::new(file, Problem::ReadOnly));
         }
@@ -61,7 +62,12 @@ impl Database {
         Ok(database)
     }
 
-    fn connect(file: &Path, flags: OpenFlags, durability: Durability) -> Result<Self, StoreError> {
+    fn connect(
+        file: &Path,
+        flags: OpenFlags,
+        schema: &Schema,
+        durability: Durability,
+    ) -> Result<Self, StoreError> {
         if rusqlite::version_number() < SQLITE_OLDEST {
             let found = rusqlite::version().to_owned();
             let wanted = "3.51.3 or newer".to_owned();
@@ -75,6 +81,7 @@ impl Database {
         for (name, wanted) in settings(durability) {
             database.set(name, wanted)?;
         }
+        database.set("cache_size", schema.cache_size)?;
         database.connection.set_prepared_statement_cache_capacity(64);
         Ok(database)
     }
@@ -137,13 +144,13 @@ impl Database {
         committed.map(|()| result).map_err(|error| self.commit_failed(error))
     }
 
-    fn commit_failed(&mut self, error: StoreError) -> StoreError {
+    /// Refuses every further transaction after a failure at which a transaction may have taken effect.
+    ///
+    /// A full disk is no exception: the frames that fill up the sector after the commit record are written last.
+    pub(crate) fn commit_failed(&mut self, error: StoreError) -> StoreError {
         self.failed = true;
-        match error.problem {
-            // A full disk is found while frames are written, before the commit record: nothing took effect.
-            Problem::DiskFull => error,
-            problem => StoreError::new(&self.file, Problem::OutcomeUnknown(problem.to_string())),
-        }
+        let problem = Problem::OutcomeUnknown(error.problem.to_string());
+        StoreError { file: error.file, problem }
     }
 
     /// Moves the write-ahead log into the database, makes both durable and empties the log.
@@ -184,7 +191,7 @@ fn configure(sql: &Connection) -> rusqlite::Result<()> {
 }
 
 /// The settings in the order in which they must be made; each is read back.
-const fn settings(durability: Durability) -> [(&'static str, &'static str); 11] {
+const fn settings(durability: Durability) -> [(&'static str, &'static str); 10] {
     let synchronous = match durability {
         Durability::EachCommit => "2",
         Durability::AtCheckpoint => "1",
@@ -201,30 +208,32 @@ const fn settings(durability: Durability) -> [(&'static str, &'static str); 11] 
         ("cache_spill", "0"),
         ("foreign_keys", "1"),
         ("cell_size_check", "1"),
-        ("cache_size", "-65536"),
     ]
 }
 
-/// Looks at a file before SQLite does: it must be a regular file that begins as a database does.
-fn inspect(file: &Path) -> Result<(), StoreError> {
+/// Looks at a file before SQLite does, which would bring a database of another program into its own mode: it must be
+/// a regular file that begins as a database of this kind does.
+fn inspect(file: &Path, schema: &Schema) -> Result<(), StoreError> {
     let data = std::fs::symlink_metadata(file).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => StoreError::new(file, Problem::Missing),
         _ => StoreError::io(file, "looking", &error),
     })?;
+    let foreign = |found: String| Err(StoreError::new(file, Problem::Foreign(found)));
     if !data.is_file() {
-        return Err(StoreError::new(file, Problem::Foreign("it is no regular file".to_owned())));
+        return foreign("it is no regular file".to_owned());
     }
-    let mut head = [0u8; 16];
-    let read = File::open(file).and_then(|mut open| open.read_exact(&mut head));
-    match read {
-        Ok(()) if head == *b"SQLite format 3\0" => Ok(()),
-        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
-            Err(StoreError::io(file, "reading", &error))
-        }
-        Ok(()) | Err(_) => {
-            let found = "it does not begin as an SQLite database does".to_owned();
-            Err(StoreError::new(file, Problem::Foreign(found)))
-        }
+    let mut head = Vec::new();
+    let read = File::open(file).and_then(|open| open.take(100).read_to_end(&mut head));
+    read.map_err(|error| StoreError::io(file, "reading", &error))?;
+    // https://www.sqlite.org/fileformat.html, section 1.3.
+    let id = head.get(68..72).and_then(|id| id.first_chunk()).copied().map(i32::from_be_bytes);
+    match id {
+        Some(id) if head.starts_with(b"SQLite format 3\0") => match head.get(18..20) {
+            Some([2, 2]) if id == schema.application_id => Ok(()),
+            Some([2, 2]) => foreign(format!("its application id is {id:#x}")),
+            _ => foreign("it has no write-ahead log".to_owned()),
+        },
+        _ => foreign("it does not begin as an SQLite database does".to_owned()),
     }
 }
 

@@ -33,8 +33,6 @@ pub struct Batch {
     pub quarantined: Vec<QuarantineWrite>,
     /// Quarantined transactions that were released or discarded, with the position of that verdict.
     pub settled: Vec<(Seq, Seq)>,
-    /// The accumulator under the state digest after the last block.
-    pub lanes: StateDigest,
     /// Version of the machine that executed the blocks.
     pub machine_version: u32,
 }
@@ -190,11 +188,16 @@ impl Main {
         })
     }
 
-    /// Writes a batch in one transaction.
+    /// Writes a batch in one transaction. `lanes` gives the accumulator under the state digest after its last block;
+    /// it is asked last, so that it can be computed while the rest is written.
     ///
     /// # Errors
     /// [`StoreError`]; unless it is [`Problem::OutcomeUnknown`], nothing of the batch took effect.
-    pub fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    pub fn commit(
+        &mut self,
+        batch: &Batch,
+        lanes: impl FnOnce() -> StateDigest,
+    ) -> Result<(), StoreError> {
         self.database.transaction(|sql| {
             for block in &batch.blocks {
                 blocks::insert(sql, block)?;
@@ -202,12 +205,19 @@ impl Main {
             write_state(sql, batch)?;
             write_mempool(sql, batch)?;
             write_quarantine(sql, batch)?;
+            let lanes = lanes();
+            if let Some(last) = batch.blocks.last() {
+                let height = last.row.order.height.get();
+                sql.prepare_cached("UPDATE block SET state_digest = ?2 WHERE height = ?1")?
+                    .execute(params![height, lanes.digest().0])?;
+            }
             sql.prepare_cached("UPDATE main SET lanes = ?1, machine_version = ?2")?
-                .execute(params![batch.lanes.to_bytes(), batch.machine_version])
+                .execute(params![lanes.to_bytes(), batch.machine_version])
                 .map(drop)
         })?;
         self.machine.version = batch.machine_version;
-        self.database.checkpoint_if_large().map(drop)
+        let moved = self.database.checkpoint_if_large();
+        moved.map(drop).map_err(|error| self.database.commit_failed(error))
     }
 
     /// Moves the write-ahead log into the database; for an orderly end.

@@ -12,24 +12,30 @@ pub(crate) struct Schema {
     pub(crate) application_id: i32,
     /// Statements that bring one schema version to the next; their count is the newest version.
     pub(crate) steps: &'static [&'static str],
+    /// Value of `cache_size`: minus the KiB of pages that are kept in memory.
+    pub(crate) cache_size: &'static str,
 }
 
 /// `log.db`; the id spells `rwkL`.
 pub(crate) const LOG: Schema = Schema {
     application_id: 0x7277_6b4c,
     steps: &[include_str!("../../migrations/log/0001_event_log.sql")],
+    // Read and written in order, but for the look-ups of the transaction index.
+    cache_size: "-16384",
 };
 
 /// `main.db`; the id spells `rwkM`.
 pub(crate) const MAIN: Schema = Schema {
     application_id: 0x7277_6b4d,
     steps: &[include_str!("../../migrations/main/0001_block_table.sql")],
+    cache_size: "-65536",
 };
 
 /// `sandbox.db`; the id spells `rwkS`.
 pub(crate) const SANDBOX: Schema = Schema {
     application_id: 0x7277_6b53,
     steps: &[include_str!("../../migrations/sandbox/0001_rehearsal.sql")],
+    cache_size: "-16384",
 };
 
 impl Schema {

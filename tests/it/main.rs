@@ -1,10 +1,43 @@
-//! Tests of the engine and of the program, linked once.
+//! The integration tests, in one binary, so that it links once.
 
 #![expect(unreachable_pub, reason = "items of a test are shared between its modules")]
-#![expect(clippy::expect_used, reason = "a test that cannot be set up fails")]
 
+// The attribute tells clippy that helpers are tests too: they may expect, index and panic.
+#[cfg(test)]
 mod audit;
+#[cfg(test)]
+mod crash_points;
+#[cfg(test)]
+mod decisions;
+#[cfg(test)]
+mod executor;
+#[cfg(test)]
+mod faulty;
+#[cfg(test)]
+mod generate;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod house;
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod ledger;
+#[cfg(test)]
+mod log_store;
+#[cfg(test)]
 mod nodes;
+#[cfg(test)]
 mod probe;
+#[cfg(test)]
+mod quarantine;
+#[cfg(test)]
 mod recover;
+#[cfg(test)]
+mod replay_cases;
+#[cfg(test)]
 mod reproduce;
+#[cfg(test)]
+mod resume;
+#[cfg(test)]
+mod scripted;

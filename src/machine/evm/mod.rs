@@ -1,1 +1,149 @@
-//! stub
+//! The Ethereum machine: real blocks on `revm`, from Frontier to the newest fork that it knows.
+//!
+//! A block's header bytes are laid out in [`header`](OrderHeader), its transactions are EIP-2718 bytes whose
+//! identity is their Keccak-256, the state is laid out in [`layout`], the output of a receipt in [`EvmReceipt`].
+//! What is executed depends on these bytes and the state alone: the fork is part of the header.
+//!
+//! A transaction that reverts or halts is included and charged: its receipt is applied, and its output says that it
+//! failed. A transaction that must not be in a block at all is refused, and the check of the block then names it.
+//! Every transaction is independent of the receipts before it; cumulative sums are made by the check.
+
+mod check;
+mod code_cache;
+mod collision;
+mod dao;
+mod database;
+mod diff;
+mod difficulty;
+mod execute;
+mod failure;
+mod fees;
+mod fork;
+mod header;
+mod hooks;
+pub mod layout;
+mod ommers;
+mod receipt;
+mod requests;
+mod root;
+mod tx;
+mod validity;
+
+use alloy_primitives::{B256, U256};
+use revm::context::{BlockEnv, CfgEnv, TxEnv};
+
+pub use difficulty::next_difficulty;
+pub use fees::{next_base_fee, next_excess_blob_gas};
+pub use fork::{BlockPlace, FORKS, Fork, ForkError, ForkSchedule};
+pub use header::{DaoRule, HeaderError, Ommers, OrderHeader};
+pub use receipt::EvmReceipt;
+pub use root::state_root;
+
+use self::code_cache::CodeCache;
+use self::execute::Environment;
+use crate::block::{Receipt, Receipts};
+use crate::machine::{
+    BlockInput, BlockOutcome, CheckFailure, Context, ExecError, MachineVersion, OpenBlock,
+    PoisonPolicy, StateMachine, TxInput,
+};
+
+/// The name of the machine in the registry.
+pub const MACHINE_ID: &str = "evm";
+
+/// The Ethereum machine; it keeps analysed code between blocks.
+#[derive(Debug, Default)]
+pub struct Evm {
+    codes: CodeCache,
+}
+
+impl StateMachine for Evm {
+    fn version(&self) -> MachineVersion {
+        MachineVersion { id: MACHINE_ID.to_owned(), version: 1 }
+    }
+
+    fn poison_policy(&self) -> PoisonPolicy {
+        // A block commits to the results of every transaction: none can be left out.
+        PoisonPolicy::Halt
+    }
+
+    fn open_block<'a>(
+        &'a self,
+        block: &'a BlockInput,
+    ) -> Result<Box<dyn OpenBlock + 'a>, ExecError> {
+        let unread = |error| ExecError::Poison(format!("the header of the block: {error}"));
+        let (order, hash) = OrderHeader::decode(&block.header).map_err(unread)?;
+        // The root needs no state: computed here, it is off the path from block to block.
+        let (txs, transactions_root) = rayon::join(
+            || tx::open_txs(&block.txs, order.fork),
+            || root::transactions_root(&block.txs),
+        );
+        Ok(Box::new(Opened {
+            environment: environment(&order, &self.codes),
+            order,
+            hash,
+            height: block.height.get(),
+            input: &block.txs,
+            txs,
+            transactions_root,
+        }))
+    }
+}
+
+/// A block whose bytes have been read.
+#[derive(Debug)]
+struct Opened<'a> {
+    order: OrderHeader,
+    hash: B256,
+    height: u64,
+    input: &'a [TxInput],
+    txs: Vec<Result<TxEnv, String>>,
+    transactions_root: B256,
+    environment: Environment<'a>,
+}
+
+impl OpenBlock for Opened<'_> {
+    fn begin(&self, context: &mut Context<'_>) -> Result<(), ExecError> {
+        hooks::begin(self, context)
+    }
+
+    fn execute(&self, index: usize, context: &mut Context<'_>) -> Result<Receipt, ExecError> {
+        match self.txs.get(index) {
+            Some(Ok(tx)) => self.environment.transact(tx, context),
+            Some(Err(reason)) => Ok(Receipt::rejected(reason.clone())),
+            None => Err(ExecError::Poison(format!("the block has no transaction {index}"))),
+        }
+    }
+
+    fn end(&self, receipts: &Receipts, context: &mut Context<'_>) -> Result<(), ExecError> {
+        hooks::end(self, receipts, context)
+    }
+
+    fn check(&self, outcome: &BlockOutcome<'_>) -> Result<(), CheckFailure> {
+        check::check(self, outcome)
+    }
+}
+
+fn environment<'a>(order: &OrderHeader, codes: &'a CodeCache) -> Environment<'a> {
+    let header = &order.header;
+    let blobs = order.fork.blobs();
+    let price = blobs.and_then(|blobs| fees::blob_price(header.excess_blob_gas?, &blobs));
+    let block = BlockEnv {
+        number: U256::from(header.number),
+        beneficiary: header.beneficiary,
+        timestamp: U256::from(header.timestamp),
+        gas_limit: header.gas_limit,
+        basefee: header.base_fee_per_gas.unwrap_or_default(),
+        difficulty: header.difficulty,
+        prevrandao: (order.fork >= Fork::Paris).then_some(header.mix_hash),
+        blob_excess_gas_and_price: price,
+        slot_num: 0,
+    };
+    let mut config = CfgEnv::new_with_spec(order.fork.spec()).with_chain_id(order.chain_id);
+    config.max_blobs_per_tx = blobs.map(|blobs| blobs.max_blobs_per_tx);
+    config.blob_base_fee_update_fraction =
+        blobs.and_then(|blobs| u64::try_from(blobs.update_fraction).ok());
+    Environment { block, config, codes }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,5 @@
 //! A machine for tests whose every behaviour is asked for by its transactions.
 
-#![expect(clippy::panic, reason = "it panics where it is asked to")]
-
 use rewake::block::{Receipt, Receipts};
 use rewake::exec::NewEvent;
 use rewake::machine::{

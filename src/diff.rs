@@ -179,6 +179,23 @@ impl Verdicts {
         }
     }
 
+    /// Returns the verdict that released or discarded a transaction after the verdict that had kept it out.
+    #[must_use]
+    pub fn settled(&self, tx: Seq, quarantine: Seq) -> Option<Seq> {
+        let mut after = self.by_tx.get(&tx)?.iter().filter(|(seq, _)| *seq > quarantine);
+        let settles = |ruling: &Ruling| !matches!(ruling, Ruling::Quarantine { .. });
+        after.find(|(_, ruling)| settles(ruling)).map(|(seq, _)| *seq)
+    }
+
+    /// Returns every verdict that keeps a transaction out: the transaction and the verdict.
+    pub fn quarantines(&self) -> impl Iterator<Item = (Seq, Seq)> {
+        self.by_tx.iter().flat_map(|(tx, verdicts)| {
+            let kept_out =
+                verdicts.iter().filter(|(_, ruling)| matches!(ruling, Ruling::Quarantine { .. }));
+            kept_out.map(|(seq, _)| (*tx, *seq))
+        })
+    }
+
     fn remove_last(&mut self, tx: Seq) {
         if let Some(verdicts) = self.by_tx.get_mut(&tx) {
             verdicts.pop();

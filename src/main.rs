@@ -1,3 +1,7 @@
-//! The rewake program.
+//! The rewake program: the command line with the machines in the box.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rewake::cli::main(rewake::machine::Registry::built_in())
+}

@@ -121,6 +121,12 @@ impl Executor {
         &self.machine
     }
 
+    /// Returns an executor with another machine under the same watch.
+    #[must_use]
+    pub fn with(&self, machine: Arc<dyn StateMachine>) -> Self {
+        Self { machine, ..self.clone() }
+    }
+
     /// Returns the watch over the step that is being executed.
     #[must_use]
     pub const fn watch(&self) -> &Arc<Watch> {

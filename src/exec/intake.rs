@@ -104,6 +104,14 @@ impl Intake {
         &self.backlog
     }
 
+    /// Finds the position of a transaction that was received before.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the log cannot be read.
+    pub fn find(&self, id: &TxId) -> Result<Option<Seq>, StoreError> {
+        self.store.log().find_tx(id)
+    }
+
     /// Logs what arrived, all of it or nothing, durable when this returns.
     ///
     /// # Errors

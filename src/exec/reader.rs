@@ -57,7 +57,7 @@ impl BlockReader {
     pub fn new(store: Arc<Store>, after: Option<Seq>, verdicts: Arc<Verdicts>) -> Self {
         let end = store.log().head().seq;
         let next = after.map_or(Seq::FIRST, Seq::next);
-        let window = TxWindow { first: next.get(), entries: VecDeque::new(), bytes: 0 };
+        let window = TxWindow::new(next);
         let (events, since) = (VecDeque::new(), Since::default());
         Self { store, verdicts, next, end, events, window, since }
     }
@@ -137,14 +137,20 @@ pub(crate) fn tx_input(event: &StoredEvent) -> TxInput {
 }
 
 /// The transactions of the last stretch of events, found by position.
-struct TxWindow {
+pub(crate) struct TxWindow {
     first: u64,
     entries: VecDeque<Option<TxInput>>,
     bytes: usize,
 }
 
 impl TxWindow {
-    fn push(&mut self, tx: Option<TxInput>) {
+    /// Makes an empty window whose first event is at `next`.
+    pub(crate) const fn new(next: Seq) -> Self {
+        Self { first: next.get(), entries: VecDeque::new(), bytes: 0 }
+    }
+
+    /// Takes up the next event: a transaction, or `None` for anything else.
+    pub(crate) fn push(&mut self, tx: Option<TxInput>) {
         self.bytes = self.bytes.saturating_add(size(tx.as_ref()));
         self.entries.push_back(tx);
         while self.bytes > WINDOW_BYTES {
@@ -154,7 +160,8 @@ impl TxWindow {
         }
     }
 
-    fn find(&self, seq: Seq) -> Option<TxInput> {
+    /// Returns a transaction that is still in the window.
+    pub(crate) fn find(&self, seq: Seq) -> Option<TxInput> {
         let at = usize::try_from(seq.get().checked_sub(self.first)?).ok()?;
         self.entries.get(at)?.clone()
     }

@@ -125,7 +125,12 @@ impl Recovery {
     /// # Errors
     /// [`RecoverError`] where the store fails. A block that cannot be executed or verified is no error but a report
     /// with [`Outcome::Halted`].
+    ///
+    /// # Panics
+    /// On a worker of rayon's global pool: recovery waits for work that those workers do, so it could wait for ever.
     pub fn run(mut self) -> Result<(Examined, Report), RecoverError> {
+        let on_worker = rayon::current_thread_index().is_some();
+        assert!(!on_worker, "recovery waits for rayon and must not run on one of its workers");
         let started = Instant::now();
         let reader = self.reader();
         let parts = CommitParts {

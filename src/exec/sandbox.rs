@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use crate::block::BlockRow;
@@ -11,7 +10,7 @@ use crate::diff::Verdicts;
 use crate::exec::above::{AboveCheckpoint, Spill};
 use crate::exec::bus::{Bus, Rehearsed};
 use crate::exec::rehearsed::RehearsedBlock;
-use crate::exec::{BlockFailure, BlockReader, Executor, PendingBlock, Watch};
+use crate::exec::{BlockFailure, BlockReader, Executor, PendingBlock, Watch, watched};
 use crate::plan::{BatchLimits, BatchSize};
 use crate::state::{MemoryState, RecordingState};
 use crate::store::{QuarantineWrite, SandboxBase, SandboxDb, Store, StoreError};
@@ -198,19 +197,9 @@ impl Sandbox {
     ) -> Option<FailedBlock> {
         let block = self.held.clone()?;
         let recording = RecordingState::new(&self.state);
-        let watch = self.watch();
-        let (running, ended) = mpsc::channel::<()>();
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                while ended.recv_timeout(step_time_max) == Err(RecvTimeoutError::Timeout) {
-                    if let Some(step) = watch.running().filter(|step| step.time > step_time_max) {
-                        watch.stop(step.step);
-                    }
-                }
-            });
-            // The failure is known; this execution is for what it touches.
-            let _again = self.executor.execute(&block.input, &block.rulings, &recording);
-            drop(running);
+        // The failure is known; this execution is for what it touches.
+        let _again = watched(self.watch(), step_time_max, || {
+            self.executor.execute(&block.input, &block.rulings, &recording)
         });
         Some(FailedBlock { block, touched: recording.touched(), failure: failure.clone() })
     }

@@ -1,6 +1,7 @@
 //! The watch: what is being executed since when, seen from another thread, and the signal to stop it.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::types::{Height, Seq};
@@ -89,4 +90,25 @@ impl Watch {
     fn now(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
+}
+
+/// Runs code whose steps `watch` sees, while another thread stops each one that takes longer than `limit` at its next
+/// read or write. A step that neither reads nor writes any more is not stopped by this.
+pub(crate) fn watched<R>(watch: &Watch, limit: Duration, body: impl FnOnce() -> R) -> R {
+    let pause = (limit / 4).clamp(Duration::from_millis(1), Duration::from_millis(100));
+    std::thread::scope(|scope| {
+        let (done, waiting) = mpsc::channel::<()>();
+        let watching = std::thread::Builder::new().name("watch".to_owned());
+        // Where no thread can be had, the steps run unwatched rather than not at all.
+        let _watching = watching.spawn_scoped(scope, move || {
+            while waiting.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                if let Some(late) = watch.running().filter(|running| running.time > limit) {
+                    watch.stop(late.step);
+                }
+            }
+        });
+        let result = body();
+        drop(done);
+        result
+    })
 }

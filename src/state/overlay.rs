@@ -162,6 +162,11 @@ impl MemoryState {
         };
     }
 
+    /// Returns the entries, ascending by key.
+    pub fn entries(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
+        self.entries.iter()
+    }
+
     /// Applies the values after a change set.
     pub fn apply(&mut self, changes: &ChangeSet) {
         for change in changes.changes() {

@@ -91,7 +91,7 @@ pub(crate) enum Find {
 }
 
 /// A row as it is stored: what it says, and the digest that stands beside it.
-pub(crate) type StoredRow = (BlockRow, Digest);
+pub type StoredRow = (BlockRow, Digest);
 
 pub(crate) fn find(sql: &Connection, which: Find) -> rusqlite::Result<Option<StoredRow>> {
     let (tail, height) = match which {

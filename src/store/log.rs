@@ -227,6 +227,20 @@ impl Log {
         Ok(events)
     }
 
+    /// Reads what can be read from a position on, as [`Log::read`] does: rows may be missing, and where one cannot be
+    /// read the events before it come with the error.
+    #[must_use]
+    pub fn salvage(&self, from: Seq, bytes_max: usize) -> (Vec<StoredEvent>, Option<StoreError>) {
+        let mut bytes = 0usize;
+        let mut events = Vec::new();
+        let visited = self.visit(from, |event| {
+            bytes = bytes.saturating_add(event.body.len());
+            events.push(event);
+            Ok(bytes < bytes_max)
+        });
+        (events, visited.err())
+    }
+
     /// Reads one event.
     ///
     /// # Errors

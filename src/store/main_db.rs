@@ -103,6 +103,22 @@ impl Main {
         self.verified(Find::AtOrBelow(height))
     }
 
+    /// Returns the last block and the digest stored with it, whether or not they agree.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the row cannot be read.
+    pub fn stored_head(&self) -> Result<Option<StoredRow>, StoreError> {
+        self.database.on(|sql| blocks::find(sql, Find::Last))
+    }
+
+    /// Returns the last block at or below a height and the digest stored with it, whether or not they agree.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the row cannot be read.
+    pub fn stored_block_to(&self, height: Height) -> Result<Option<StoredRow>, StoreError> {
+        self.database.on(|sql| blocks::find(sql, Find::AtOrBelow(height)))
+    }
+
     /// Returns the first block at or above a height and the digest stored with it, whether or not they agree.
     ///
     /// # Errors
@@ -156,7 +172,7 @@ impl Main {
             None => "settled_seq IS NULL AND height >= ?1",
         };
         self.database.on(|sql| {
-            let mut statement = sql.prepare(&format!(
+            let mut statement = sql.prepare_cached(&format!(
                 "SELECT tx_seq, height, verdict_seq, settled_seq FROM quarantine WHERE {filter} ORDER BY height, tx_seq"
             ))?;
             let rows = statement.query_map([block.unwrap_or_default().get()], |row| {
@@ -304,9 +320,10 @@ fn write_quarantine(sql: &Connection, batch: &Batch) -> rusqlite::Result<()> {
     for entry in &batch.quarantined {
         hold.execute(params![entry.tx.get(), entry.height.get(), entry.verdict.get()])?;
     }
+    // A transaction that was released and is quarantined once more is held by the later verdict.
     let mut settle = sql.prepare_cached(
-        // A transaction that was quarantined again after its release is held by a later verdict.
-        "UPDATE quarantine SET settled_seq = ?2 WHERE tx_seq = ?1 AND settled_seq IS NULL AND verdict_seq < ?2",
+        "UPDATE quarantine SET settled_seq = ?2 \
+         WHERE tx_seq = ?1 AND verdict_seq < ?2 AND settled_seq IS NULL",
     )?;
     for (tx, verdict) in &batch.settled {
         settle.execute(params![tx.get(), verdict.get()])?;

@@ -12,7 +12,7 @@ mod migrate;
 mod sandbox;
 mod witness;
 
-pub use blocks::{BlockBody, BlockWrite, QuarantineWrite};
+pub use blocks::{BlockBody, BlockWrite, QuarantineWrite, StoredRow};
 pub use error::{Problem, StoreError};
 pub(crate) use layout::MAIN;
 pub use layout::{DataDir, Repairs, Store};

@@ -4,6 +4,8 @@
 
 // The attribute tells clippy that helpers are tests too: they may expect, index and panic.
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod crash_points;
 #[cfg(test)]
 mod decisions;
@@ -16,6 +18,8 @@ mod generate;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod house;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod ledger;
@@ -24,11 +28,15 @@ mod log_store;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
+mod probe;
+#[cfg(test)]
 mod quarantine;
 #[cfg(test)]
 mod recover;
 #[cfg(test)]
 mod replay_cases;
+#[cfg(test)]
+mod reproduce;
 #[cfg(test)]
 mod resume;
 #[cfg(test)]

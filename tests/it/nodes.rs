@@ -8,6 +8,7 @@ use rewake::exec::{
 use rewake::generate::Workload;
 use rewake::machine::{MachineVersion, Registry};
 use rewake::store::{DataDir, Repairs};
+use rewake::types::{Bytes, Height, TxId};
 use tempfile::TempDir;
 
 /// A node in a directory that vanishes.
@@ -67,6 +68,11 @@ impl Node {
     pub fn recover(&self) -> Report {
         self.recover_with(RecoveryOptions::default())
     }
+}
+
+/// Returns the event of an ordered block.
+pub fn order(height: u64, txs: &[TxId]) -> NewEvent {
+    NewEvent::Order { height: Height(height), header: Bytes::default(), txs: txs.to_vec() }
 }
 
 /// Fills a node with a workload: genesis, blocks of transfers, and the mempool.

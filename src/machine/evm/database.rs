@@ -8,7 +8,8 @@ use revm::state::{AccountInfo, Bytecode};
 
 use super::code_cache::CodeCache;
 use super::layout::{
-    AccountRecord, FEES_KEY, account_key, block_hash_key, code_key, decode_word, storage_key,
+    AccountRecord, CONFIG_KEY, Config, FEES_KEY, account_key, block_hash_key, code_key,
+    decode_word, storage_key,
 };
 use crate::machine::{Context, ExecError};
 
@@ -64,6 +65,13 @@ pub(super) fn read_account(
     let record = AccountRecord::decode(&bytes);
     let foreign = |error| ExecError::Poison(format!("the record of account {address}: {error}"));
     record.map(Some).map_err(foreign)
+}
+
+/// Reads what the state says about itself.
+pub(super) fn read_config(context: &mut Context<'_>) -> Result<Config, ExecError> {
+    let bytes = context.get(&CONFIG_KEY)?;
+    let config = bytes.map_or(Ok(Config::default()), |bytes| Config::decode(&bytes));
+    config.map_err(|error| ExecError::Poison(format!("the config of the state: {error}")))
 }
 
 /// Reads the fees that are due to the beneficiary.

@@ -7,7 +7,7 @@
 //! | `A` account | address 20 | [`AccountRecord`]: flags 1 (bit 0 exists, 1 has code, 2 has storage) · incarnation varint · while it exists: nonce varint · balance: length 1, big-endian without leading zeros · with code: its Keccak-256, 32 |
 //! | `C` config | none | [`Config`]: format 1 (the number 1) · flags 1 (bit 0: the state is complete) |
 //! | `F` fees | none | fees of this block for its beneficiary that no account holds yet, 16, little-endian; only inside a block |
-//! | `H` header | block number 8 | [`Ancestor`]: fork 1 · DAO rule 1 · hash 32 · requests (0; 1 and hash 32; 2, varint length, reason) · varint length, header RLP · varint count, ommer hashes 32 each; the last eight blocks |
+//! | `H` header | block number 8 | [`Ancestor`]: fork 1 · DAO rule 1 · hash 32 · requests (0 none; 1 and hash 32; 2 failed, varint length, reason; 3 unknown) · varint length, header RLP · varint count, ommer hashes 32 each; the last eight blocks |
 //! | `K` code | Keccak-256 of the code 32 | the code as deployed |
 //! | `N` block hash | block number 8 | hash 32; the last 256 blocks |
 //! | `S` storage | address 20 · incarnation 8 · slot 32 | big-endian without leading zeros; zero is absent |
@@ -233,6 +233,8 @@ pub enum Requests {
     Hash(B256),
     /// They could not be collected, which makes the block invalid.
     Failed(String),
+    /// The state is partial and lacks the contracts that hold them.
+    Unknown,
 }
 
 /// A recent block, kept for its descendants.
@@ -262,6 +264,7 @@ impl Ancestor {
             Requests::None => writer.u8(0),
             Requests::Hash(hash) => writer.u8(1).raw(hash.as_slice()),
             Requests::Failed(reason) => writer.u8(2).bytes(reason.as_bytes()),
+            Requests::Unknown => writer.u8(3),
         };
         writer.bytes(&alloy_rlp::encode(&self.header)).varint(count(self.ommers.len()));
         for ommer in &self.ommers {
@@ -286,6 +289,7 @@ impl Ancestor {
             0 => Requests::None,
             1 => Requests::Hash(B256::from(reader.digest("requests hash")?.0)),
             2 => Requests::Failed(reader.text("requests failure")?),
+            3 => Requests::Unknown,
             found => return Err(reader.invalid("requests kind", found.into()).into()),
         };
         let header = exact("header", reader.bytes("header")?)?;

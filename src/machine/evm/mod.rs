@@ -72,9 +72,20 @@ impl StateMachine for Evm {
     ) -> Result<Box<dyn OpenBlock + 'a>, ExecError> {
         let unread = |error| ExecError::Poison(format!("the header of the block: {error}"));
         let (order, hash) = OrderHeader::decode(&block.header).map_err(unread)?;
-        let txs = tx::open_txs(&block.txs, order.fork);
-        let (environment, height) = (environment(&order, &self.codes), block.height.get());
-        Ok(Box::new(Opened { order, hash, height, input: &block.txs, txs, environment }))
+        // The root needs no state: computed here, it is off the path from block to block.
+        let (txs, transactions_root) = rayon::join(
+            || tx::open_txs(&block.txs, order.fork),
+            || root::transactions_root(&block.txs),
+        );
+        Ok(Box::new(Opened {
+            environment: environment(&order, &self.codes),
+            order,
+            hash,
+            height: block.height.get(),
+            input: &block.txs,
+            txs,
+            transactions_root,
+        }))
     }
 }
 
@@ -86,6 +97,7 @@ struct Opened<'a> {
     height: u64,
     input: &'a [TxInput],
     txs: Vec<Result<TxEnv, String>>,
+    transactions_root: B256,
     environment: Environment<'a>,
 }
 
@@ -132,3 +144,6 @@ fn environment<'a>(order: &OrderHeader, codes: &'a CodeCache) -> Environment<'a>
         blobs.and_then(|blobs| u64::try_from(blobs.update_fraction).ok());
     Environment { block, config, codes }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,12 +2,19 @@
 
 use alloy_primitives::map::AddressMap;
 use alloy_primitives::{Address, B256, U256, keccak256};
-use alloy_trie::root::{state_root_unsorted, storage_root_unsorted};
+use alloy_trie::root::{ordered_trie_root_encoded, state_root_unsorted, storage_root_unsorted};
 use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
 use rayon::prelude::*;
 
 use super::layout::{ACCOUNTS, AccountRecord, STORAGE, decode_word, parse_storage_key};
+use crate::machine::TxInput;
 use crate::state::{StateError, StateRead};
+
+/// Computes the transactions root of a block.
+pub(super) fn transactions_root(txs: &[TxInput]) -> B256 {
+    let payloads: Vec<&[u8]> = txs.iter().map(|tx| &*tx.payload).collect();
+    ordered_trie_root_encoded(&payloads)
+}
 
 /// Computes the state root of a whole state. Costs as much as there are accounts and slots.
 ///

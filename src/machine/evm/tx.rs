@@ -12,7 +12,7 @@ use super::fork::Fork;
 use crate::machine::TxInput;
 
 /// A signed transaction without blobs' sidecars, as blocks contain it.
-type Envelope = EthereumTxEnvelope<TxEip4844>;
+pub(super) type Envelope = EthereumTxEnvelope<TxEip4844>;
 
 /// Transactions from which on their senders are recovered on several cores.
 const PARALLEL_MIN: usize = 4;
@@ -59,7 +59,7 @@ fn open_tx(tx: &TxInput, fork: Fork) -> Result<TxEnv, String> {
 }
 
 /// Decodes bytes that must be the only encoding of their transaction.
-fn decode(payload: &[u8]) -> Result<Envelope, String> {
+pub(super) fn decode(payload: &[u8]) -> Result<Envelope, String> {
     let envelope = Envelope::decode_2718_exact(payload);
     let envelope = envelope.map_err(|error| format!("the transaction cannot be read: {error}"))?;
     let mut again = Vec::with_capacity(payload.len());

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::exec::{Executor, ExecutorSettings, Rulings};
-use crate::import::eth::tests::real_data;
-use crate::import::eth_plan::{PlannedBlock, plan_case};
+use crate::import::eth::file::tests::real_data;
+use crate::import::eth::plan::{PlannedBlock, plan_case};
 use crate::machine::evm::Evm;
 use crate::machine::{BlockInput, TxInput};
 use crate::types::Seq;
@@ -102,9 +102,10 @@ fn the_suite_passes_in_memory() {
         .flat_map_iter(|(name, json)| {
             let cases = parse_cases(name, json).unwrap_or_else(|error| panic!("{error}"));
             let executor = executor.clone();
-            cases.into_iter().map(move |case| {
+            cases.into_iter().map(move |(case_name, case)| {
+                let case = case.unwrap_or_else(|error| panic!("{error}"));
                 let outcome = run_case(&executor, &case);
-                (format!("{}: {}", name.display(), case.name), outcome)
+                (format!("{}: {case_name}", name.display()), outcome)
             })
         })
         .collect();
@@ -118,4 +119,48 @@ fn the_suite_passes_in_memory() {
     let passed = outcomes.len() - failed.len();
     println!("{passed} cases passed, {} failed, in {:?}", failed.len(), start.elapsed());
     assert_eq!((outcomes.len(), failed.len()), (1878, 0));
+}
+
+#[test]
+fn a_case_file_that_cannot_be_run_is_refused() {
+    let case = |network: &str, rlp: &str| {
+        let zero = format!("0x{:064x}", 0);
+        let case = serde_json::json!({ "case": { "network": network, "genesisRLP": rlp,
+            "genesisBlockHeader": { "hash": zero }, "pre": {}, "blocks": [{ "rlp": "0xc0",
+            "expectExceptionALL": "bad" }], "lastblockhash": zero, "postState": {} } });
+        let cases = parse_cases(Path::new("case.json"), &serde_json::to_vec(&case).expect("JSON"));
+        cases.expect("a file of one case").remove(0).1
+    };
+    let refused = case("Metropolis", "0xc0");
+    assert!(matches!(&refused, Err(EthImportError::Fork { .. })), "{refused:?}");
+    let refused = case("Cancun", "0xc0");
+    assert!(matches!(&refused, Err(EthImportError::Field { .. })), "{refused:?}");
+    let block = alloy_consensus::Header::default();
+    let mut rlp = Vec::new();
+    let body = [alloy_rlp::encode(&block), vec![0xc0, 0xc0]].concat();
+    RlpHead { list: true, payload_length: body.len() }.encode(&mut rlp);
+    rlp.extend(body);
+    let refused = case("Cancun", &format!("0x{}", crate::types::encode_hex(&rlp)));
+    assert!(matches!(&refused, Err(EthImportError::Mismatch { .. })), "{refused:?}");
+    let refused = parse_cases(Path::new("case.json"), b"{ \"case\": { \"blocks\": [{}] } }");
+    let Err(EthImportError::Json { reason, column: 25, .. }) = &refused else {
+        panic!("{refused:?}")
+    };
+    assert!(reason.contains("rlp"), "{reason}");
+}
+
+#[test]
+fn an_exception_is_found_under_each_of_its_names() {
+    for (key, found) in [
+        ("expectException", true),
+        ("expectExceptionALL", true),
+        ("expectExceptionCancun", true),
+        ("expectExceptionParis", false),
+        ("comment", false),
+    ] {
+        let json = format!("{{ \"rlp\": \"0xc0\", \"{key}\": \"bad\" }}");
+        let block = read_block("Cancun", serde_json::from_str(&json).expect("a block"));
+        assert_eq!(block.exception.is_some(), found, "{key}");
+        assert!(block.decoded.is_err(), "an empty list is no block");
+    }
 }

@@ -16,13 +16,13 @@ use alloy_eips::eip4895::Withdrawal;
 use alloy_primitives::{B256, keccak256};
 use alloy_trie::root::ordered_trie_root_encoded;
 
-use super::eth_error::{EthImportError, verify};
-use super::eth_json::{BodyFile, HeaderFile, TransactionJson};
-use super::eth_witness::Witness;
+use super::error::{EthImportError, verify};
+use super::json::{BodyFile, HeaderFile, TransactionJson};
+use super::witness::Witness;
 use crate::machine::evm::{BlockPlace, ForkSchedule, Ommers, OrderHeader};
 use crate::types::{Bytes, Height, TxId};
 
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+pub(super) const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Largest file, unpacked; those of mainnet blocks have a few million bytes.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
@@ -65,20 +65,24 @@ pub fn read_block_file(path: &Path) -> Result<EthBlockFile, EthImportError> {
 
 /// Reads the bytes of a file, decompressed.
 pub(super) fn unpack(path: &Path) -> Result<Vec<u8>, EthImportError> {
+    unpack_within(path, FILE_BYTES_MAX)
+}
+
+fn unpack_within(path: &Path, limit: u64) -> Result<Vec<u8>, EthImportError> {
     let failed = |error| EthImportError::Read { path: path.to_owned(), error };
     let file = std::fs::File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
-    let limit = FILE_BYTES_MAX.saturating_add(1);
-    file.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    let one_more = limit.saturating_add(1);
+    file.take(one_more).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.starts_with(&ZSTD_MAGIC) {
         let mut unpacked = Vec::new();
         let decoder = zstd::stream::read::Decoder::new(bytes.as_slice()).map_err(failed)?;
-        decoder.take(limit).read_to_end(&mut unpacked).map_err(failed)?;
+        decoder.take(one_more).read_to_end(&mut unpacked).map_err(failed)?;
         bytes = unpacked;
     }
     match u64::try_from(bytes.len()) {
-        Ok(length) if length <= FILE_BYTES_MAX => Ok(bytes),
-        _ => Err(EthImportError::TooLarge { path: path.to_owned(), limit: FILE_BYTES_MAX }),
+        Ok(length) if length <= limit => Ok(bytes),
+        _ => Err(EthImportError::TooLarge { path: path.to_owned(), limit }),
     }
 }
 
@@ -139,7 +143,11 @@ fn ommers(
     hashes: Vec<B256>,
 ) -> Result<Ommers, EthImportError> {
     match headers {
-        None if !hashes.is_empty() => Ok(Ommers::HashesOnly(hashes)),
+        None if !hashes.is_empty() => {
+            let count = if header.ommers_hash_is_empty() { 0 } else { hashes.len() };
+            verify(path, "number of block.uncles", &count, &hashes.len())?;
+            Ok(Ommers::HashesOnly(hashes))
+        }
         headers => {
             let headers = headers.unwrap_or_default();
             let found = keccak256(alloy_rlp::encode(&headers));
@@ -193,5 +201,5 @@ impl EthBlockFile {
 }
 
 #[cfg(test)]
-#[path = "eth_block_tests.rs"]
+#[path = "file_tests.rs"]
 pub(crate) mod tests;

@@ -13,10 +13,10 @@ use alloy_primitives::{Address, B256, Bytes as Hex, U64, U256, keccak256};
 use alloy_rlp::{Decodable, Header as RlpHead, PayloadView};
 use alloy_trie::root::ordered_trie_root_encoded;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 
-use super::eth::unpack;
-use super::eth_error::{EthImportError, verify};
+use super::error::{EthImportError, verify};
+use super::file::unpack;
 use crate::event::Patch;
 use crate::machine::evm::layout::{
     AccountRecord, Ancestor, CONFIG_KEY, Config, Requests, account_key, block_hash_key, code_key,
@@ -118,32 +118,61 @@ struct HashJson {
     hash: B256,
 }
 
-#[derive(Deserialize)]
 struct BlockJson {
     rlp: Hex,
-    #[serde(rename = "expectException")]
-    exception: Option<String>,
-    /// Older files name the network, or `ALL`, behind `expectException`.
-    #[serde(flatten)]
-    others: BTreeMap<String, IgnoredAny>,
+    /// Why the block must be refused, by what stands behind `expectException`: nothing, `ALL` or a network.
+    exceptions: BTreeMap<String, String>,
 }
+
+impl<'de> Deserialize<'de> for BlockJson {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(BlockVisitor)
+    }
+}
+
+struct BlockVisitor;
+
+impl<'de> Visitor<'de> for BlockVisitor {
+    type Value = BlockJson;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a block with its `rlp`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<BlockJson, A::Error> {
+        let (mut rlp, mut exceptions) = (None, BTreeMap::new());
+        while let Some(key) = map.next_key::<String>()? {
+            match key.strip_prefix("expectException") {
+                Some(network) => drop(exceptions.insert(network.to_owned(), map.next_value()?)),
+                None if key == "rlp" => rlp = Some(map.next_value()?),
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        let rlp = rlp.ok_or_else(|| serde::de::Error::missing_field("rlp"))?;
+        Ok(BlockJson { rlp, exceptions })
+    }
+}
+
+/// A case by its name, or why it cannot be run.
+pub type NamedCase = (String, Result<ConformanceCase, EthImportError>);
 
 /// Reads a file of cases, plain or compressed.
 ///
 /// # Errors
 /// [`EthImportError`] names the file, the place and what to do.
-pub fn read_case_file(path: &Path) -> Result<Vec<ConformanceCase>, EthImportError> {
+pub fn read_case_file(path: &Path) -> Result<Vec<NamedCase>, EthImportError> {
     parse_cases(path, &unpack(path)?)
 }
 
 /// Reads cases from JSON; `path` is only named in errors.
 ///
 /// # Errors
-/// [`EthImportError`] names the file, the place and what to do.
-pub fn parse_cases(path: &Path, json: &[u8]) -> Result<Vec<ConformanceCase>, EthImportError> {
+/// [`EthImportError`] where the file as a whole cannot be read; a case that cannot be run does not stop the others.
+pub fn parse_cases(path: &Path, json: &[u8]) -> Result<Vec<NamedCase>, EthImportError> {
     let cases: BTreeMap<String, CaseJson> =
         serde_json::from_slice(json).map_err(|error| EthImportError::json(path, &error))?;
-    cases.into_iter().map(|(name, case)| read_case(path, name, case)).collect()
+    let read = |(name, case): (String, CaseJson)| (name.clone(), read_case(path, name, case));
+    Ok(cases.into_iter().map(read).collect())
 }
 
 fn read_case(path: &Path, name: String, case: CaseJson) -> Result<ConformanceCase, EthImportError> {
@@ -182,13 +211,9 @@ fn read_case(path: &Path, name: String, case: CaseJson) -> Result<ConformanceCas
     })
 }
 
-fn read_block(network: &str, block: BlockJson) -> CaseBlock {
-    let named = block.others.into_keys().find(|key| {
-        let behind = key.strip_prefix("expectException");
-        behind.is_some_and(|behind| behind == "ALL" || behind == network)
-    });
-    let decoded = decode_block(&block.rlp);
-    CaseBlock { exception: block.exception.or(named), rlp: block.rlp.to_vec(), decoded }
+fn read_block(network: &str, mut block: BlockJson) -> CaseBlock {
+    let exception = ["", "ALL", network].into_iter().find_map(|key| block.exceptions.remove(key));
+    CaseBlock { exception, decoded: decode_block(&block.rlp), rlp: block.rlp.to_vec() }
 }
 
 fn genesis_patch(
@@ -300,7 +325,7 @@ impl ConformanceCase {
             }
             PostState::Accounts(accounts) => accounts,
         };
-        let found = super::eth_state::accounts(state)?;
+        let found = super::state::accounts(state)?;
         for (address, account) in expected {
             match found.get(address) {
                 Some(found) if found == account => {}
@@ -317,5 +342,5 @@ impl ConformanceCase {
 }
 
 #[cfg(test)]
-#[path = "eth_suite_tests.rs"]
+#[path = "cases_tests.rs"]
 mod tests;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::{Address, KECCAK256_EMPTY, U64};
 
-use super::eth_tests::CaseAccount;
+use super::cases::CaseAccount;
 use crate::machine::evm::layout::{
     ACCOUNTS, AccountRecord, STORAGE, code_key, decode_word, parse_storage_key,
 };

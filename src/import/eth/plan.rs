@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::{B256, U256};
 
-use super::eth_tests::{ConformanceCase, DecodedBlock};
+use super::cases::{ConformanceCase, DecodedBlock};
 use crate::machine::evm::{BlockPlace, Fork, Ommers, OrderHeader};
 use crate::types::{Bytes, Height, TxId};
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{B256, KECCAK256_EMPTY, keccak256};
 
-use super::eth::EthBlock;
-use super::eth_json::AccountJson;
+use super::file::EthBlock;
+use super::json::AccountJson;
 use crate::event::Patch;
 use crate::machine::evm::layout::{
     AccountRecord, CONFIG_KEY, Config, account_key, block_hash_key, code_key, encode_word,

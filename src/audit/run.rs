@@ -1,0 +1,380 @@
+//! The audit from its range to its report.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::audit::base::{Base, Undone, UndoneTo};
+use crate::audit::block::{BlockAudit, Totals};
+use crate::audit::finding::{Finding, Findings, What};
+use crate::audit::history::History;
+use crate::audit::log::{LogWalk, LoggedBlock, WalkStart};
+use crate::audit::report::AuditReport;
+use crate::audit::rows::Rows;
+use crate::audit::stored::Stored;
+use crate::audit::table::{self, TableScan};
+use crate::audit::verdicts::SeenRows;
+use crate::exec::{Executor, ExecutorSettings, watched};
+use crate::machine::StateMachine;
+use crate::mempool::Mempool;
+use crate::state::{Change, ChangeSet, MemoryState, StateDigest};
+use crate::store::{LogHead, Store, StoredRow};
+use crate::types::{Height, Seq};
+
+/// The blocks that are audited, both ends included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuditRange {
+    /// The first block; `None` for all of history, from an empty state.
+    pub from: Option<Height>,
+    /// The last block; `None` for the head, and the whole log with what is not confirmed.
+    pub to: Option<Height>,
+}
+
+/// Why a range cannot be audited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuditError {
+    /// No confirmed block is in the range.
+    #[error("no confirmed block is in the range: the head is {}", head_text(*head))]
+    NothingThere {
+        /// The last confirmed block.
+        head: Option<Height>,
+    },
+}
+
+fn head_text(head: Option<Height>) -> String {
+    head.map_or_else(|| "no block".to_owned(), |head| format!("block {}", head.get()))
+}
+
+/// What an audit is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Taking back change sets, from the head down.
+    Undo,
+    /// Executing and comparing blocks.
+    Execute,
+    /// Scanning the state table.
+    Scan,
+}
+
+/// How far an audit has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What it is doing.
+    pub stage: Stage,
+    /// The block that it has just done.
+    pub height: Height,
+    /// The last block that it will come to in this stage.
+    pub last: Height,
+}
+
+/// Longest time that one step of a block may take before it is stopped at its next read or write.
+const STEP_TIME_MAX: Duration = Duration::from_secs(30);
+/// The greatest height that a row can have.
+const HEIGHT_MAX: Height = Height(i64::MAX.cast_unsigned());
+
+/// Audits a range of confirmed blocks. What cannot be read becomes a finding, and the audit goes on behind it.
+///
+/// Memory: from genesis the whole state, from a height the keys that were changed since.
+///
+/// # Errors
+/// [`AuditError`] where the range holds no confirmed block.
+pub fn audit(
+    store: &Arc<Store>,
+    machine: &Arc<dyn StateMachine>,
+    range: AuditRange,
+    observer: &mut dyn FnMut(Progress),
+) -> Result<AuditReport, AuditError> {
+    let started = Instant::now();
+    let executor = Executor::new(Arc::clone(machine), ExecutorSettings::default());
+    let watch = Arc::clone(executor.watch());
+    let mut findings = Findings::default();
+    let mut report = watched(&watch, STEP_TIME_MAX, || {
+        let run = Run::start(store, executor, range, observer, &mut findings)?;
+        Ok(run.finish(&mut findings))
+    })?;
+    report.finding_count = findings.count;
+    report.findings = findings.kept;
+    report.wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(report)
+}
+
+struct Run<'a> {
+    store: &'a Store,
+    range: AuditRange,
+    last: Height,
+    blocks: BlockAudit<'a>,
+    rows: Rows<'a>,
+    walk: LogWalk<'a>,
+    observer: &'a mut dyn FnMut(Progress),
+    report: AuditReport,
+    /// The mempool as of the last confirmed block that was audited.
+    mempool: Mempool,
+    /// Position of that block's order.
+    confirmed: Option<Seq>,
+}
+
+impl<'a> Run<'a> {
+    fn start(
+        store: &'a Store,
+        executor: Executor,
+        range: AuditRange,
+        observer: &'a mut dyn FnMut(Progress),
+        findings: &mut Findings,
+    ) -> Result<Self, AuditError> {
+        // A head that cannot be read is found again, and reported, by the walk through the rows.
+        let head_row = store.main().stored_head();
+        let head = match &head_row {
+            Ok(row) => row.as_ref().map(|(row, _)| row.order.height),
+            Err(_) => Some(HEIGHT_MAX),
+        };
+        let first = range.from.unwrap_or(Height::GENESIS);
+        let last = range.to.unwrap_or(HEIGHT_MAX).min(head.unwrap_or(HEIGHT_MAX));
+        let nothing = head.map_or(range != AuditRange::default(), |_| first > last);
+        if nothing {
+            return Err(AuditError::NothingThere { head });
+        }
+        let before = row_before(store, range.from);
+        let mut report = empty_report(store, &executor);
+        report.from_genesis = range.from.is_none();
+        report.reached_head = head.is_none_or(|head| last >= head);
+        let history = match range.from {
+            None => {
+                let empty = Base::Memory(MemoryState::default());
+                History::new(empty, Height::GENESIS, StateDigest::default())
+            }
+            Some(from) => {
+                let mut each =
+                    |height| observer(Progress { stage: Stage::Undo, height, last: from });
+                let undone = Undone::to(store, from, &mut each);
+                report.blocks_undone = undone.blocks;
+                let lanes = lanes_before(store, &undone, findings);
+                History::new(Base::Undone(undone.state), undone.first, lanes)
+            }
+        };
+        let after = before.as_ref().map_or(LogHead::EMPTY, |(row, _)| LogHead {
+            seq: row.order.seq.get(),
+            chain: row.order.chain,
+        });
+        let height = before.as_ref().map(|(row, _)| row.order.height);
+        let walk = LogWalk::new(store, &WalkStart { after, height });
+        let rows = Rows::new(store, (first, last), before);
+        let (quarantine, totals) = (SeenRows::default(), Totals::default());
+        let blocks = BlockAudit { store, executor, history, quarantine, totals };
+        let (mempool, confirmed) = (Mempool::default(), None);
+        Ok(Self { store, range, last, blocks, rows, walk, observer, report, mempool, confirmed })
+    }
+
+    fn finish(mut self, findings: &mut Findings) -> AuditReport {
+        self.run_blocks(findings);
+        if self.report.reached_head {
+            self.compare_tables(findings);
+        }
+        let Totals { blocks_executed, txs_executed, blocks_compared } = self.blocks.totals;
+        let first_seq = self.walk.first().get();
+        AuditReport {
+            blocks_executed,
+            txs_executed,
+            blocks_compared,
+            first_seq,
+            last_seq: self.walk.next().get().saturating_sub(1),
+            events_verified: self.walk.verified,
+            ..self.report
+        }
+    }
+
+    fn run_blocks(&mut self, findings: &mut Findings) {
+        loop {
+            let row = self.rows.peek(findings).map(|row| row.order.clone());
+            if row.is_none() && self.range.to.is_some() {
+                return;
+            }
+            let expected = row.as_ref().map(|order| order.seq);
+            let Some(logged) = self.walk.next_block(expected, findings) else { break };
+            if let Some(order) = &logged.order {
+                self.pass_rows_below(order.height, logged.seq, findings);
+            }
+            let ordered = logged.order.as_ref().map(|order| order.height);
+            let next = self.rows.peek(findings).map(|row| row.order.clone());
+            let matches = next
+                .as_ref()
+                .is_some_and(|next| next.seq == logged.seq || Some(next.height) == ordered);
+            if matches {
+                self.confirmed_block(logged, findings);
+            } else if let Some(height) = ordered {
+                self.block_without_row(logged, height, next.is_some(), findings);
+            }
+        }
+        while let Some(row) = self.rows.peek(findings).map(|row| row.order.clone()) {
+            self.rows.take();
+            let expected = format!("event {} in the log", row.seq.get());
+            let finding = Finding::new(What::OrderMissing, expected, "no order of this block");
+            findings.add(finding.at_block(row.height).at_event(row.seq));
+        }
+    }
+
+    /// Passes rows that the log has no order for.
+    fn pass_rows_below(&mut self, height: Height, seq: Seq, findings: &mut Findings) {
+        while let Some(row) = self.rows.peek(findings).map(|row| row.order.clone()) {
+            if row.height >= height || row.seq == seq {
+                return;
+            }
+            self.rows.take();
+            let finding = Finding::new(What::OrderMissing, "an order in the log", "none");
+            findings.add(finding.at_block(row.height).at_event(row.seq));
+        }
+    }
+
+    fn confirmed_block(&mut self, logged: LoggedBlock, findings: &mut Findings) {
+        let Some(row) = self.rows.take() else { return };
+        let height = row.order.height;
+        let stored = Stored::read(self.store, row, findings);
+        stored.hold_against_order(logged.seq, logged.chain, logged.order.as_ref(), findings);
+        if !logged.linked {
+            let ordered = logged.order.as_ref().map(|order| order.txs.as_slice());
+            let txs = stored.txs.as_deref().or(ordered).unwrap_or_default();
+            self.walk.believe(height, txs);
+        }
+        self.confirmed = Some(logged.seq);
+        if self.rows.peek(findings).is_none() {
+            self.mempool = self.walk.backlog().mempool.clone();
+        }
+        self.blocks.audit(&self.walk, logged, Some(&stored), findings);
+        self.report.from_height = self.report.from_height.or(Some(height));
+        self.report.to_height = Some(height);
+        self.report.state_digest = stored.row.state_digest;
+        (self.observer)(Progress { stage: Stage::Execute, height, last: self.last });
+    }
+
+    /// Deals with an order that the block table has no row for: not confirmed yet, or lost.
+    fn block_without_row(
+        &mut self,
+        logged: LoggedBlock,
+        height: Height,
+        has_later_rows: bool,
+        findings: &mut Findings,
+    ) {
+        let lost = self.rows.is_lost(height);
+        if !has_later_rows && !lost {
+            self.report.blocks_unconfirmed = self.report.blocks_unconfirmed.saturating_add(1);
+            return;
+        }
+        if !lost {
+            let finding = Finding::new(What::BlockMissing, "a row", "none");
+            findings.add(finding.at_block(height).at_event(logged.seq));
+        }
+        self.blocks.audit(&self.walk, logged, None, findings);
+    }
+
+    /// Compares what belongs to the head as a whole.
+    fn compare_tables(&mut self, findings: &mut Findings) {
+        let head = self.report.to_height.unwrap_or_default();
+        (self.observer)(Progress { stage: Stage::Scan, height: head, last: head });
+        let above = Height(head.get().saturating_add(1));
+        let base = self.blocks.history.before(above);
+        let head_digest = self.report.state_digest;
+        self.report.state_entries = table::compare(self.store, base, head_digest, findings);
+        self.compare_mempool(findings);
+        let first = self.walk.first();
+        if let Some(confirmed) = self.confirmed {
+            let verdicts = &self.walk.backlog().verdicts;
+            self.blocks.quarantine.hold_against_log(
+                self.store,
+                verdicts,
+                (first, confirmed),
+                findings,
+            );
+        }
+        self.compare_witness(findings);
+    }
+
+    fn compare_mempool(&self, findings: &mut Findings) {
+        let stored = match self.store.main().unordered() {
+            Ok(stored) => stored,
+            Err(error) => {
+                findings.add(Finding::new(What::Table, "the mempool", error.to_string()));
+                return;
+            }
+        };
+        let first = self.walk.first();
+        let mut table = Mempool::default();
+        for seq in stored.into_iter().filter(|seq| *seq >= first) {
+            table.insert(seq);
+        }
+        if table == self.mempool {
+            return;
+        }
+        for seq in self.mempool.iter().filter(|seq| *seq >= first && !table.contains(*seq)) {
+            findings.add(Finding::new(What::Mempool, "waiting", "not in the table").at_event(seq));
+        }
+        for seq in table.iter().filter(|seq| !self.mempool.contains(*seq)) {
+            findings.add(Finding::new(What::Mempool, "not waiting", "in the table").at_event(seq));
+        }
+    }
+
+    fn compare_witness(&self, findings: &mut Findings) {
+        let log = self.store.log();
+        let (mark, head) = (log.witness(), log.head());
+        let Some(seq) = Seq::new(mark.seq) else { return };
+        if mark.seq > head.seq {
+            let found = format!("a log that ends at event {}", head.seq);
+            let finding = Finding::new(What::Witness, format!("event {}", mark.seq), found);
+            findings.add(finding.at_event(seq));
+        } else if let Ok(event) = log.event(seq)
+            && event.chain != mark.chain
+        {
+            findings.add(Finding::digests(What::Witness, mark.chain, event.chain).at_event(seq));
+        }
+    }
+}
+
+/// Returns the row before a range.
+fn row_before(store: &Store, from: Option<Height>) -> Option<StoredRow> {
+    let below = Height(from?.get().checked_sub(1)?);
+    store.main().stored_block_to(below).ok().flatten()
+}
+
+/// Computes the accumulator under the state digest as it was before the blocks that were undone.
+///
+/// It starts from the stored one where the head's row vouches for it, so that a damaged state entry is found by the
+/// scan alone; else from the table.
+fn lanes_before(store: &Store, undone: &UndoneTo<'_>, findings: &mut Findings) -> StateDigest {
+    let head = store.main().stored_head().ok().flatten().and_then(|(row, _)| row.state_digest);
+    let stored = store.main().lanes().ok().filter(|lanes| Some(lanes.digest()) == head);
+    let mut lanes = stored.unwrap_or_else(|| match TableScan::run(store, |_, _| {}) {
+        Ok(scan) => scan.lanes,
+        Err(error) => {
+            findings.add(Finding::new(What::Table, "the whole state table", error.to_string()));
+            StateDigest::default()
+        }
+    });
+    let back = undone.undone.changes().iter().map(|change| Change {
+        key: change.key.clone(),
+        before: change.after.clone(),
+        after: change.before.clone(),
+    });
+    lanes.apply(&ChangeSet::new(back.collect()));
+    lanes
+}
+
+fn empty_report(store: &Store, executor: &Executor) -> AuditReport {
+    AuditReport {
+        machine: executor.machine().version(),
+        made_by: store.main().machine().clone(),
+        from_height: None,
+        to_height: None,
+        from_genesis: false,
+        blocks_executed: 0,
+        txs_executed: 0,
+        blocks_compared: 0,
+        blocks_undone: 0,
+        first_seq: 0,
+        last_seq: 0,
+        events_verified: 0,
+        blocks_unconfirmed: 0,
+        reached_head: false,
+        state_entries: 0,
+        state_digest: None,
+        finding_count: 0,
+        findings: Vec::new(),
+        wall_ms: 0,
+    }
+}

@@ -13,7 +13,16 @@ const CONTENT: &[u8] = b"rewake lock 1\n";
 /// Held as long as it lives; the kernel frees it when the process dies.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Frees the lock by hand: a process that is being started holds copies of all files until it becomes another
+    /// program, and would keep the lock for as long.
+    fn drop(&mut self) {
+        // Where it fails, closing the file does the same.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 impl Lock {
@@ -47,6 +56,6 @@ impl Lock {
             let found = "it does not hold a lock's line".to_owned();
             return Err(StoreError::new(path, Problem::Foreign(found)));
         }
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }

@@ -4,11 +4,14 @@ use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 
+use rewake::block::BlockRow;
+use rewake::exec::Outcome;
 use rewake::generate::Workload;
 
+use crate::faulty::Faulty;
 use crate::kill::{check, run};
 use crate::nodes::{Node, fill};
-use crate::scripted::await_unlocked;
+use crate::scripted::{await_unlocked, blocks, faulty_node, ordered, script};
 
 const STRACE: &str = "/usr/bin/strace";
 /// The calls by which a process changes files.
@@ -52,41 +55,64 @@ fn a_recovery_that_dies_at_any_system_call_is_recovered_from() {
     for orders in
         ["recover restore all 4 0", "recover restore all 4 1000000", "recover reexecute batch 4 0"]
     {
-        let mut killed = 0;
-        for call in CALLS {
-            let dies =
-                |number: &usize| die_at(call, *number, orders, &template, &undisturbed, digest);
-            // The first number beyond the calls of every thread is survived.
-            killed += (1..).step_by(stride).take_while(dies).count();
-        }
-        let _ = writeln!(std::io::stderr(), "{orders}: died at {killed} system calls");
+        let killed = enumerate(orders, &template, stride, &|node| {
+            assert_eq!(node.recover().state_digest, digest, "{orders}");
+            check(node, &undisturbed, digest);
+        });
         assert!(killed > 10, "{orders}: {killed} children died");
     }
 }
 
-/// Lets a child die at a call, recovers, and says whether the child did die there.
-fn die_at(
-    call: &str,
-    number: usize,
-    orders: &str,
-    template: &Node,
-    undisturbed: &Node,
-    digest: rewake::types::Digest,
-) -> bool {
-    let node = template.copy();
-    let inject = format!("inject={call}:signal=SIGKILL:when={number}");
-    let trace = format!("trace={call}");
-    let under = [STRACE, "-f", "-o", "/dev/null", "-e", &trace, "-e", &inject];
-    let (_, status) = run(&under, orders, node.dir.path());
-    // The child's signal is strace's own end.
-    let killed = status.signal() == Some(9);
-    assert!(killed || status.success(), "{orders} {inject}: {status:?}");
-    // The tracer may be gone before the last thread of the child is.
-    await_unlocked(&node);
-    let report = node.recover();
-    assert_eq!(report.state_digest, digest, "{orders} {inject}");
-    check(&node, undisturbed, digest);
-    killed
+#[test]
+fn a_verdict_is_logged_once_wherever_recovery_dies() {
+    if !has_strace() {
+        return;
+    }
+    let template = faulty_node(&Faulty::default());
+    template.append(vec![
+        script(1, "add n 1"),
+        script(2, "put n 9; poison no"),
+        ordered(0, "", &[1]),
+        ordered(1, "", &[2]),
+        script(3, "add n 1"),
+        ordered(2, "", &[3]),
+    ]);
+    let undisturbed = template.copy();
+    let expected = undisturbed.recover();
+    assert_eq!(expected.outcome, Outcome::RecoveredWithQuarantine);
+    let rows = |node: &Node| {
+        let rows = blocks(&node.dir.open().expect("a node"));
+        rows.iter().map(BlockRow::digest).collect::<Vec<_>>()
+    };
+    let killed = enumerate("recover restore all 1 0", &template, 2, &|node| {
+        let report = node.recover();
+        assert_eq!(report.state_digest, expected.state_digest);
+        assert_eq!(report.log_head_seq, 7, "one verdict and not two");
+        assert_eq!(rows(node), rows(&undisturbed));
+        assert_eq!(node.recover().outcome, Outcome::InSync);
+    });
+    assert!(killed > 10, "{killed} children died");
+}
+
+/// Lets a child die at one call after the other, checks each time what it left, and says how often one died.
+fn enumerate(orders: &str, template: &Node, stride: usize, check: &dyn Fn(&Node)) -> usize {
+    let dies = |call: &str, number: usize| {
+        let node = template.copy();
+        let inject = format!("inject={call}:signal=SIGKILL:when={number}");
+        let trace = format!("trace={call}");
+        let under = [STRACE, "-f", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+        let (_, status) = run(&under, orders, node.dir.path());
+        // The child's signal is strace's own end.
+        let killed = status.signal() == Some(9);
+        assert!(killed || status.success(), "{orders} {inject}: {status:?}");
+        // The tracer may be gone before the last thread of the child is.
+        await_unlocked(&node);
+        check(&node);
+        killed
+    };
+    // The first number beyond the calls of every thread is survived.
+    let count = |call| (1..).step_by(stride).take_while(|number| dies(call, *number)).count();
+    CALLS.into_iter().map(count).sum()
 }
 
 #[test]

@@ -55,7 +55,8 @@ fn say(line: &str) {
 }
 
 fn recover(dir: &DataDir, options: RecoveryOptions) {
-    let node = examine(dir, &Registry::built_in(), Repairs::default()).expect("a sound node");
+    let registry = Registry::built_in().with(crate::faulty::Faulty::default());
+    let node = examine(dir, &registry, Repairs::default()).expect("a sound node");
     options.rehearsed.subscribe(|block| say(&format!("rehearsed {}", block.height.get())));
     options.committed.subscribe(|block| say(&format!("committed {}", block.height.get())));
     let (_, report) = Recovery::new(node, options).run().expect("a recovery");

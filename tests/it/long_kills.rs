@@ -37,7 +37,8 @@ fn two_hundred_thousand_transfers_survive_twenty_kills() {
     for number in 0..KILLS {
         // The moment is drawn from the first third of what is left, so that every kill finds work under way.
         let status = json(&["status", "--data", &data], 3);
-        let pending = u32::try_from(status["pending_blocks"].as_u64().expect("a number")).expect("few");
+        let pending =
+            u32::try_from(status["pending_blocks"].as_u64().expect("a number")).expect("few");
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let drawn = u32::try_from(random >> 48).expect("sixteen bits");
         let moment = whole * pending / 2000 * drawn / (3 << 16);

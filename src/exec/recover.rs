@@ -148,7 +148,6 @@ impl Recovery {
             self.node.store.drop_sandbox()?;
             None
         } else {
-            self.node.store.log().arm()?;
             match self.replay(&mut committer) {
                 Ok(()) => None,
                 Err(Stop::Halt(halt)) => Some(halt),
@@ -162,7 +161,10 @@ impl Recovery {
     }
 
     fn replay(&mut self, committer: &mut Committer) -> Result<(), Stop> {
-        let mut sandbox = self.open_sandbox(self.node.store.sandbox()?)?;
+        // A file that is no sandbox is refused before anything is written.
+        let found = self.node.store.sandbox()?;
+        self.node.store.log().arm()?;
+        let mut sandbox = self.open_sandbox(found)?;
         let extent = match self.options.gate {
             Gate::All => Extent::All,
             Gate::Batch => Extent::Batch(self.options.batch),

@@ -6,6 +6,10 @@
 #[cfg(test)]
 mod audit;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod cli_refusals;
+#[cfg(test)]
 mod executor;
 #[cfg(test)]
 mod faulty;

@@ -6,6 +6,10 @@
 #[cfg(test)]
 mod audit;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod cli_refusals;
+#[cfg(test)]
 mod crash_points;
 #[cfg(test)]
 mod decisions;

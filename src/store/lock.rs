@@ -16,15 +16,6 @@ pub(crate) struct Lock {
     file: File,
 }
 
-impl Drop for Lock {
-    /// Frees the lock by hand: a process that is being started holds copies of all files until it becomes another
-    /// program, and would keep the lock for as long.
-    fn drop(&mut self) {
-        // Where it fails, closing the file does the same.
-        let _ = flock(&self.file, FlockOperation::Unlock);
-    }
-}
-
 impl Lock {
     /// Writes a lock file that nobody holds yet.
     pub(crate) fn create(path: &Path) -> Result<(), StoreError> {
@@ -57,5 +48,13 @@ impl Lock {
             return Err(StoreError::new(path, Problem::Foreign(found)));
         }
         Ok(Self { file })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing would not do: a process that another thread is just starting holds a copy until it runs its program.
+        // A failure leaves the lock to the closing of the last copy.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }

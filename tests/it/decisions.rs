@@ -207,8 +207,6 @@ fn a_second_opener_is_refused() {
 
 /// What is done to one file.
 type Damage = fn(&Node, &str);
-/// What was done, to which files, and the problem that each gives.
-type Damages = (&'static str, Damage, &'static [(&'static str, &'static str)]);
 
 fn cut_to(node: &Node, file: &str, bytes: u64) {
     let open = fs::OpenOptions::new().write(true).open(node.dir.file(file)).expect("a file");
@@ -255,9 +253,12 @@ fn name(problem: &Problem) -> String {
     text.chars().take_while(|c| c.is_alphanumeric()).collect()
 }
 
+/// What was done, how, and for each file the problem that is found.
+type Case = (&'static str, Damage, &'static [(&'static str, &'static str)]);
+
 #[test]
 fn a_file_that_is_not_as_it_was_written_is_refused() {
-    let cases: &[Damages] = &[
+    let cases: &[Case] = &[
         (
             "missing",
             MISSING,

@@ -26,9 +26,15 @@ mod ledger;
 #[cfg(test)]
 mod log_store;
 #[cfg(test)]
+mod long_kills;
+#[cfg(test)]
+mod mainnet;
+#[cfg(test)]
 mod nodes;
 #[cfg(test)]
 mod probe;
+#[cfg(test)]
+mod program;
 #[cfg(test)]
 mod quarantine;
 #[cfg(test)]

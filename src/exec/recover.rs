@@ -14,7 +14,7 @@ use crate::exec::commit::{CommitError, CommitParts, Committer};
 use crate::exec::report::{Halt, HaltCause, Outcome, Report, peak_rss_bytes};
 use crate::exec::sandbox::{Extent, FailedBlock, RehearseError, Sandbox, SandboxParts};
 use crate::exec::{
-    BlockFailure, BlockReader, CommitMode, Examined, Executor, ExecutorSettings, Running,
+    BlockFailure, BlockReader, CommitMode, Examined, Executor, ExecutorSettings, Running, watched,
 };
 use crate::machine::PoisonPolicy;
 use crate::plan::BatchLimits;
@@ -184,7 +184,12 @@ impl Recovery {
             let rehearsal = sandbox.take();
             let done = rehearsal.is_empty();
             let clock = Instant::now();
-            let committed = committer.commit(rehearsal);
+            let committed = match committer.watch() {
+                Some(watch) => {
+                    watched(&watch, self.options.step_time_max, || committer.commit(rehearsal))
+                }
+                None => committer.commit(rehearsal),
+            };
             self.tally.commit += clock.elapsed();
             committed.map_err(commit_stop)?;
             sandbox.committed()?;

@@ -13,7 +13,16 @@ const CONTENT: &[u8] = b"rewake lock 1\n";
 /// Held as long as it lives; the kernel frees it when the process dies.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Frees the lock for every copy of the file: one that a child process has, forked and not yet replaced by its own
+    /// program, would hold it a moment longer than this process.
+    fn drop(&mut self) {
+        // Closing the file frees it as well, only perhaps later.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 impl Lock {
@@ -47,6 +56,25 @@ impl Lock {
             let found = "it does not hold a lock's line".to_owned();
             return Err(StoreError::new(path, Problem::Foreign(found)));
         }
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_lock_is_free_although_a_copy_of_its_file_is_open() {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let path = scratch.path().join("LOCK");
+        Lock::create(&path).expect("a new lock");
+        let lock = Lock::take(&path).expect("nobody holds it");
+        let copy = lock.file.try_clone().expect("a copy");
+        let second = Lock::take(&path).map(drop);
+        assert_eq!(second, Err(StoreError::new(&path, Problem::Busy)));
+        drop(lock);
+        Lock::take(&path).expect("it is free");
+        drop(copy);
     }
 }

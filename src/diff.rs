@@ -39,9 +39,9 @@ pub enum OrderError {
         /// The height before.
         last: Height,
     },
-    /// Its height is beyond what a table can hold.
-    #[error("order of block {} is beyond block {}, the last that there can be", found.get(), i64::MAX)]
-    HeightTooLarge {
+    /// Its height is beyond [`Height::MAX`].
+    #[error("order of block {} is above {}, the greatest height", found.get(), Height::MAX.get())]
+    HeightTooGreat {
         /// Its height.
         found: Height,
     },
@@ -133,13 +133,13 @@ impl Backlog {
     /// Says whether a block may be ordered next.
     ///
     /// # Errors
-    /// [`OrderError`] where its height is not above the last one or a transaction is not waiting.
+    /// [`OrderError`] where its height is not above the last one or too great, or a transaction is not waiting.
     pub fn check(&self, height: Height, txs: &[Seq]) -> Result<(), OrderError> {
+        if height > Height::MAX {
+            return Err(OrderError::HeightTooGreat { found: height });
+        }
         if let Some(last) = self.last_ordered.filter(|last| height <= *last) {
             return Err(OrderError::HeightNotAscending { found: height, last });
-        }
-        if i64::try_from(height.get()).is_err() {
-            return Err(OrderError::HeightTooLarge { found: height });
         }
         let mut sorted = txs.to_vec();
         sorted.sort_unstable();
@@ -200,6 +200,12 @@ impl Verdicts {
         if let Some(verdicts) = self.by_tx.get_mut(&tx) {
             verdicts.pop();
         }
+    }
+
+    /// Returns the last verdict on a transaction.
+    #[must_use]
+    pub fn last_on(&self, tx: Seq) -> Option<&Ruling> {
+        self.by_tx.get(&tx)?.last().map(|(_, ruling)| ruling)
     }
 
     /// Returns the last verdict on each transaction.

@@ -47,6 +47,8 @@ pub struct Height(pub u64);
 impl Height {
     /// The height of the genesis block.
     pub const GENESIS: Self = Self(0);
+    /// The greatest height: numbers in the block table are signed.
+    pub const MAX: Self = Self(i64::MAX.cast_unsigned());
 
     /// Returns the number.
     #[must_use]

@@ -56,7 +56,9 @@ impl<'a> Rows<'a> {
         if self.next > self.last {
             return None;
         }
-        let (row, digest) = match self.store.main().stored_block_from(self.next) {
+        // Bound first: a guard in the head of a match would be held in its arms, which read the table again.
+        let read = self.store.main().stored_block_from(self.next);
+        let (row, digest) = match read {
             Ok(found) => found?,
             Err(error) => self.read_beyond(&error, findings)?,
         };

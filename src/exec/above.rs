@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::state::{ChangeSet, KeyMap, StateError, StateRead, scan_layered};
-use crate::store::{SandboxBase, SandboxDb, Store, StoreError};
+use crate::store::{Problem, SandboxBase, SandboxDb, Store, StoreError};
 use crate::types::Bytes;
 
 /// The sandbox database, made when it is first needed.
@@ -36,6 +36,10 @@ impl Spill {
         body: impl FnOnce(&mut SandboxDb) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
         let mut held = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_abandoned() {
+            let problem = Problem::Io { operation: "rehearsing", detail: "given up on".to_owned() };
+            return Err(StoreError { file: self.store.dir().path().to_owned(), problem });
+        }
         if let Some(database) = held.as_mut() {
             return body(database);
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::block::{Receipt, Receipts};
 use crate::exec::{Clock, RetryPolicy, SystemClock, Watch, panic_guard};
@@ -45,6 +46,7 @@ pub struct Executor {
     machine: Arc<dyn StateMachine>,
     settings: ExecutorSettings,
     watch: Arc<Watch>,
+    retries: Arc<AtomicU64>,
 }
 
 /// The keys that one step of a block touched.
@@ -110,7 +112,7 @@ impl Executor {
     /// Makes an executor.
     #[must_use]
     pub fn new(machine: Arc<dyn StateMachine>, settings: ExecutorSettings) -> Self {
-        Self { machine, settings, watch: Arc::new(Watch::default()) }
+        Self { machine, settings, watch: Arc::default(), retries: Arc::default() }
     }
 
     /// Returns the machine.
@@ -129,6 +131,12 @@ impl Executor {
     #[must_use]
     pub const fn watch(&self) -> &Arc<Watch> {
         &self.watch
+    }
+
+    /// Returns how often transient failures were tried again so far, in blocks that failed in the end as well.
+    #[must_use]
+    pub fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
     }
 
     /// Executes a block above `below` and checks it against its header.
@@ -168,7 +176,9 @@ impl Executor {
         let (changes, writers) = overlay.finish();
         let after = After { below, changes: &changes };
         let outcome = BlockOutcome { receipts: &receipts, changes: &changes, state: &after };
+        self.watch.begin(input.height, None);
         let checked = panic_guard::run(|| catch_unwind(AssertUnwindSafe(|| block.check(&outcome))));
+        self.watch.end();
         match checked {
             Ok(Ok(())) => Ok(Executed { receipts, changes, writers, access, retries }),
             Ok(Err(failure)) => Err(BlockFailure::Check { height: input.height, failure }),
@@ -249,6 +259,7 @@ impl Run<'_> {
                     let number = seq.map_or(0, Seq::get);
                     let pause = settings.retry.pause(attempts, self.input.height, number);
                     settings.clock.sleep(pause);
+                    self.executor.retries.fetch_add(1, Ordering::Relaxed);
                     continue;
                 }
                 Ok(Err(error @ ExecError::Transient(_))) => error.to_string(),

@@ -1,6 +1,6 @@
 //! The commit: rehearsed blocks become rows, in batches, each one transaction and one checkpoint.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -249,13 +249,29 @@ fn net_changes(blocks: &[RehearsedBlock]) -> ChangeSet {
 }
 
 /// Returns which transactions join the confirmed mempool with these blocks, and which leave it.
+///
+/// In order, since one transaction may be ordered, released and ordered again within one batch.
 fn mempool_moves(blocks: &[RehearsedBlock]) -> (Vec<Seq>, Vec<Seq>) {
-    let received: BTreeSet<_> =
-        blocks.iter().flat_map(|block| block.received.iter().copied()).collect();
-    let ordered: BTreeSet<_> = blocks.iter().flat_map(|block| block.txs.iter().copied()).collect();
-    let join = received.difference(&ordered).copied().collect();
-    let leave = ordered.difference(&received).copied().collect();
-    (join, leave)
+    /// Whether a transaction was waiting before the first block, and whether it is after the last.
+    #[derive(Clone, Copy)]
+    struct Waits {
+        before: bool,
+        after: bool,
+    }
+    let mut moves: BTreeMap<Seq, Waits> = BTreeMap::new();
+    for block in blocks {
+        for seq in &block.received {
+            moves.entry(*seq).or_insert(Waits { before: false, after: true }).after = true;
+        }
+        for seq in &block.txs {
+            moves.entry(*seq).or_insert(Waits { before: true, after: false }).after = false;
+        }
+    }
+    let select = |wanted: fn(Waits) -> bool| {
+        let selected = moves.iter().filter(|(_, waits)| wanted(**waits));
+        selected.map(|(seq, _)| *seq).collect()
+    };
+    (select(|waits| waits.after && !waits.before), select(|waits| waits.before && !waits.after))
 }
 
 /// Executes the blocks of a rehearsal once more on the state of the checkpoint.

@@ -68,6 +68,12 @@ pub enum IntakeError {
     /// An order contradicts what came before it.
     #[error(transparent)]
     Order(#[from] OrderError),
+    /// A transaction that is to be settled is not held by a verdict: it would be executed twice, or lost.
+    #[error("transaction at {} is not in quarantine", tx.get())]
+    NotHeld {
+        /// Position of the transaction.
+        tx: Seq,
+    },
     /// A payload is too large.
     #[error("transaction {id} has {bytes} bytes, more than {PAYLOAD_BYTES_MAX}")]
     PayloadTooLarge {
@@ -121,7 +127,9 @@ impl Intake {
         };
         let mut logged = Vec::with_capacity(events.len());
         for event in events {
-            match staging.stage(&mut |id| log.find_tx(id), event) {
+            let held =
+                |tx| Ok(self.store.main().quarantine(None)?.iter().any(|row| row.entry.tx == tx));
+            match staging.stage(&mut |id| log.find_tx(id), &held, event) {
                 Ok(one) => logged.push(one),
                 Err(error) => {
                     staging.undo();
@@ -154,11 +162,28 @@ struct Staging<'a> {
 
 type FindTx<'a> = dyn FnMut(&TxId) -> Result<Option<Seq>, StoreError> + 'a;
 
+/// Says whether a verdict before the backlog holds a transaction.
+type IsHeld<'a> = dyn Fn(Seq) -> Result<bool, StoreError> + 'a;
+
 impl Staging<'_> {
-    fn stage(&mut self, find: &mut FindTx<'_>, event: NewEvent) -> Result<Logged, IntakeError> {
+    fn stage(
+        &mut self,
+        find: &mut FindTx<'_>,
+        held: &IsHeld<'_>,
+        event: NewEvent,
+    ) -> Result<Logged, IntakeError> {
         let body = match event {
             NewEvent::Patch(patch) => EventBody::Patch(patch),
-            NewEvent::Settle { tx, ruling } => EventBody::Verdict(Verdict { tx, ruling }),
+            NewEvent::Settle { tx, ruling } => {
+                let is_held = match self.backlog.verdicts.last_on(tx) {
+                    Some(last) => matches!(last, Ruling::Quarantine { .. }),
+                    None => held(tx)?,
+                };
+                if !is_held {
+                    return Err(IntakeError::NotHeld { tx });
+                }
+                EventBody::Verdict(Verdict { tx, ruling })
+            }
             NewEvent::Tx { id, payload } => {
                 if payload.len() > PAYLOAD_BYTES_MAX {
                     return Err(IntakeError::PayloadTooLarge { id, bytes: payload.len() });

@@ -14,7 +14,7 @@ use crate::exec::commit::{CommitError, CommitParts, Committer};
 use crate::exec::report::{Halt, HaltCause, Outcome, Report, peak_rss_bytes};
 use crate::exec::sandbox::{Extent, FailedBlock, RehearseError, Sandbox, SandboxParts};
 use crate::exec::{
-    BlockFailure, BlockReader, CommitMode, Examined, Executor, ExecutorSettings, Running, watched,
+    BlockFailure, BlockReader, CommitMode, Examined, Executor, ExecutorSettings, Running,
 };
 use crate::machine::PoisonPolicy;
 use crate::plan::BatchLimits;
@@ -148,6 +148,7 @@ impl Recovery {
             self.node.store.drop_sandbox()?;
             None
         } else {
+            self.node.store.log().arm()?;
             match self.replay(&mut committer) {
                 Ok(()) => None,
                 Err(Stop::Halt(halt)) => Some(halt),
@@ -157,14 +158,18 @@ impl Recovery {
         let report = self.report(&committer, halt, started)?;
         self.node.checkpoint = self.node.store.main().head()?;
         self.node.log_head = self.node.store.log().head();
+        self.node.backlog.verdicts = (*self.verdicts).clone();
+        if report.halt.is_none() {
+            self.node.label = Label::InSync;
+            let backlog = &mut self.node.backlog;
+            (backlog.blocks, backlog.txs, backlog.first) = (0, 0, None);
+        }
         Ok((self.node, report))
     }
 
     fn replay(&mut self, committer: &mut Committer) -> Result<(), Stop> {
-        // A file that is no sandbox is refused before anything is written.
-        let found = self.node.store.sandbox()?;
-        self.node.store.log().arm()?;
-        let mut sandbox = self.open_sandbox(found)?;
+        let mut sandbox = self.open_sandbox(self.left_sandbox()?)?;
+        self.tally.resumed = sandbox.resumed();
         let extent = match self.options.gate {
             Gate::All => Extent::All,
             Gate::Batch => Extent::Batch(self.options.batch),
@@ -184,7 +189,6 @@ impl Recovery {
                 break;
             }
         }
-        self.tally.retries = sandbox.retries();
         sandbox.spill().remove()?;
         Ok(())
     }
@@ -198,13 +202,12 @@ impl Recovery {
         extent: Extent,
     ) -> (Result<Sandbox, Stop>, Result<(), Stop>) {
         let clock = Instant::now();
-        let mut extent = extent;
-        let mut end = Ok(());
+        let (mut extent, mut halted) = (extent, None);
         let stopped = loop {
             match self.rehearse_watched(sandbox, extent) {
                 Ok((back, Ok(()))) => {
                     sandbox = back;
-                    break end;
+                    break halted.map_or(Ok(()), |halt| Err(Stop::Halt(halt)));
                 }
                 Ok((back, Err(error))) => {
                     sandbox = back;
@@ -215,14 +218,16 @@ impl Recovery {
                 Err(abandoned) => match self.start_over(*abandoned) {
                     Ok((fresh, None)) => sandbox = fresh,
                     Ok((fresh, Some((height, halt)))) => {
-                        (sandbox, extent, end) =
-                            (fresh, Extent::Below(height), Err(Stop::Halt(halt)));
+                        // The thread took what it had verified along: it is rehearsed again, up to there.
+                        sandbox = fresh;
+                        (extent, halted) = (Extent::Below(height), Some(halt));
                     }
                     Err(stop) => return (Err(stop), Ok(())),
                 },
             }
         };
         self.tally.rehearse += clock.elapsed();
+        self.tally.retries = sandbox.retries();
         (Ok(sandbox), stopped)
     }
 
@@ -279,8 +284,7 @@ impl Recovery {
             RehearseError::Block(failure) => failure,
         };
         if let Some(hook) = &self.options.on_failure
-            && let Some(failed) =
-                watched(sandbox.watch(), self.options.step_time_max, || sandbox.failed(&failure))
+            && let Some(failed) = sandbox.failed(&failure, self.options.step_time_max)
         {
             self.tally.bundles.extend(hook(&failed));
         }
@@ -295,29 +299,30 @@ impl Recovery {
         Ok(())
     }
 
-    /// Goes on with a fresh sandbox after a step that did not end: the transaction is kept out by a verdict, or, where
-    /// that may not be, the blocks before it are rehearsed once more, to be committed before recovery halts.
-    fn start_over(
-        &mut self,
-        abandoned: Abandoned,
-    ) -> Result<(Sandbox, Option<(Height, Halt)>), Stop> {
+    /// Goes on with a fresh sandbox after a step that did not end: the transaction is kept out by a verdict, or
+    /// recovery halts at its block.
+    fn start_over(&mut self, abandoned: Abandoned) -> Result<(Sandbox, HaltsAt), Stop> {
         let Abandoned { running, database, reason } = abandoned;
         self.abandoned += 1;
-        let cause = HaltCause::Poison;
+        let height = running.map(|running| running.height);
+        let halt = |reason| Halt { cause: HaltCause::Poison, height, reason };
         let Some(Running { height, seq, .. }) = running else {
-            return Err(Stop::Halt(Halt { cause, height: None, reason }));
+            return Err(Stop::Halt(halt(reason)));
         };
-        let may_go_on = self.node.machine.poison_policy() == PoisonPolicy::Quarantine
-            && self.abandoned <= ABANDONED_MAX;
-        if let (Some(seq), true) = (seq, may_go_on) {
-            self.log_verdict(seq, &reason, 1)?;
-            return Ok((self.open_sandbox(database)?, None));
-        }
-        let step =
-            seq.map_or("a hook".to_owned(), |seq| format!("transaction at event {}", seq.get()));
-        let reason = format!("{step} of block {}: {reason}", height.get());
-        let halt = Halt { cause, height: Some(height), reason };
-        Ok((self.open_sandbox(database)?, Some((height, halt))))
+        let halts = match seq {
+            None => Some(halt(format!("block {}: {reason}", height.get()))),
+            Some(seq) if self.node.machine.poison_policy() == PoisonPolicy::Halt => {
+                Some(halt(format!("transaction at event {}: {reason}", seq.get())))
+            }
+            Some(_) if self.abandoned > ABANDONED_MAX => {
+                Some(halt(format!("more than {ABANDONED_MAX} transactions did not end")))
+            }
+            Some(seq) => {
+                self.log_verdict(seq, &reason, 1)?;
+                None
+            }
+        };
+        Ok((self.open_sandbox(database)?, halts.map(|halt| (height, halt))))
     }
 
     fn log_verdict(&mut self, tx: Seq, reason: &str, attempts: u32) -> Result<Seq, StoreError> {
@@ -331,7 +336,7 @@ impl Recovery {
         Ok(appended.first)
     }
 
-    fn open_sandbox(&mut self, found: Option<SandboxDb>) -> Result<Sandbox, StoreError> {
+    fn open_sandbox(&self, found: Option<SandboxDb>) -> Result<Sandbox, StoreError> {
         let parts = SandboxParts {
             store: Arc::clone(&self.node.store),
             executor: self.executor(),
@@ -340,9 +345,18 @@ impl Recovery {
             bus: self.options.rehearsed.clone(),
             memory_bytes: self.options.memory_bytes,
         };
-        let sandbox = Sandbox::open(parts, found)?;
-        self.tally.resumed = self.tally.resumed.max(sandbox.resumed());
-        Ok(sandbox)
+        Sandbox::open(parts, found)
+    }
+
+    /// Opens what an earlier process left. A crash may have left it half made; nothing is lost with it.
+    fn left_sandbox(&self) -> Result<Option<SandboxDb>, StoreError> {
+        match self.node.store.sandbox() {
+            Err(error) if error.problem.is_of_content() => {
+                tracing::info!(%error, "the rehearsal begins anew");
+                self.node.store.drop_sandbox().map(|()| None)
+            }
+            found => found,
+        }
     }
 
     fn executor(&self) -> Executor {
@@ -394,6 +408,9 @@ impl Recovery {
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// The block at which recovery halts, where it does, and why.
+type HaltsAt = Option<(Height, Halt)>;
 
 /// A rehearsing thread that was given up on.
 struct Abandoned {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::block::BlockRow;
 use crate::codec::count;
@@ -9,7 +10,7 @@ use crate::diff::Verdicts;
 use crate::exec::above::{AboveCheckpoint, Spill};
 use crate::exec::bus::{Bus, Rehearsed};
 use crate::exec::rehearsed::RehearsedBlock;
-use crate::exec::{BlockFailure, BlockReader, Executor, PendingBlock, Watch};
+use crate::exec::{BlockFailure, BlockReader, Executor, PendingBlock, Watch, watched};
 use crate::plan::{BatchLimits, BatchSize};
 use crate::state::{MemoryState, RecordingState};
 use crate::store::{QuarantineWrite, SandboxBase, SandboxDb, Store, StoreError};
@@ -37,7 +38,6 @@ pub(crate) struct Sandbox {
     rehearsal: Rehearsal,
     memory_bytes: usize,
     bus: Bus<Rehearsed>,
-    retries: u64,
     resumed: u64,
 }
 
@@ -89,7 +89,11 @@ impl Sandbox {
         let parent = parts.checkpoint.as_ref().map_or(Digest::ZERO, BlockRow::digest);
         let base = SandboxBase { machine, parent };
         let Some(database) = found else { return Self::assemble(parts, base, None) };
-        let resume = Resume::find(&parts.store, &database, &base, parts.checkpoint.as_ref())?;
+        let resume = Resume::find(&parts.store, &database, &base, parts.checkpoint.as_ref());
+        let resume = match resume {
+            Err(error) if error.problem.is_of_content() => None,
+            found => found?,
+        };
         if let Some(resume) = resume {
             return Self::assemble(parts, base, Some((database, resume)));
         }
@@ -126,19 +130,7 @@ impl Sandbox {
         }
         let reader = BlockReader::new(store, after, verdicts);
         let held = None;
-        let retries = 0;
-        Ok(Self {
-            executor,
-            reader,
-            held,
-            state,
-            spill,
-            rehearsal,
-            memory_bytes,
-            bus,
-            retries,
-            resumed,
-        })
+        Ok(Self { executor, reader, held, state, spill, rehearsal, memory_bytes, bus, resumed })
     }
 
     /// Returns what shares the sandbox database with this sandbox.
@@ -156,9 +148,9 @@ impl Sandbox {
         self.resumed
     }
 
-    /// Returns how often transient failures were tried again.
-    pub(crate) const fn retries(&self) -> u64 {
-        self.retries
+    /// Returns how often transient failures were tried again, in blocks that failed in the end as well.
+    pub(crate) fn retries(&self) -> u64 {
+        self.executor.retries()
     }
 
     /// Rehearses blocks until the extent or the end of the log is reached.
@@ -177,7 +169,6 @@ impl Sandbox {
             }
             match self.executor.execute(&block.input, &block.rulings, &self.state) {
                 Ok(executed) => {
-                    self.retries = self.retries.saturating_add(executed.retries);
                     self.keep(RehearsedBlock::new(block, executed))?;
                 }
                 Err(failure) => {
@@ -199,11 +190,17 @@ impl Sandbox {
     }
 
     /// Tries the block that could not be executed once more, and keeps what it reads of the state.
-    pub(crate) fn failed(&self, failure: &BlockFailure) -> Option<FailedBlock> {
+    pub(crate) fn failed(
+        &self,
+        failure: &BlockFailure,
+        step_time_max: Duration,
+    ) -> Option<FailedBlock> {
         let block = self.held.clone()?;
         let recording = RecordingState::new(&self.state);
         // The failure is known; this execution is for what it touches.
-        let _again = self.executor.execute(&block.input, &block.rulings, &recording);
+        let _again = watched(self.watch(), step_time_max, || {
+            self.executor.execute(&block.input, &block.rulings, &recording)
+        });
         Some(FailedBlock { block, touched: recording.touched(), failure: failure.clone() })
     }
 
@@ -225,6 +222,9 @@ impl Sandbox {
     }
 
     fn keep(&mut self, block: RehearsedBlock) -> Result<(), StoreError> {
+        if self.spill.is_abandoned() {
+            return Ok(());
+        }
         self.state.apply(&block.changes)?;
         let notice = Rehearsed { height: block.order.height, counts: block.receipts.counts() };
         self.rehearsal.push(block);
@@ -319,13 +319,17 @@ impl Resume {
         }
         let mut range: Option<Self> = None;
         let mut next = Height(start);
+        let mut after = checkpoint.map_or(0, |row| row.order.seq.get());
         while let Some(block) = rehearsed_from(database, next)? {
             let log = store.log();
+            // A block between the two may have been committed from memory, by a process whose commit was lost since.
             let holds = log.head().seq >= block.order.seq.get()
-                && log.event(block.order.seq)?.chain == block.order.chain;
+                && log.event(block.order.seq)?.chain == block.order.chain
+                && !log.has_order_between(after, block.order.seq)?;
             if !holds {
                 return Ok(None);
             }
+            after = block.order.seq.get();
             let height = block.order.height;
             range = Some(Self { first: range.map_or(height, |range| range.first), last: height });
             next = Height(height.get().saturating_add(1));

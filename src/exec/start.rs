@@ -84,7 +84,8 @@ pub fn examine(
     let store = dir.open_with(repairs)?;
     let machine = registry.find(store.log().machine());
     let checkpoint = store.main().head()?;
-    let mut observer = Observer { store: &store, checkpoint: checkpoint.as_ref(), detail: None };
+    let mut observer =
+        Observer { store: &store, checkpoint: checkpoint.as_ref(), detail: None, machine: None };
     let mut seen = SOUND;
     seen.machine = observer.machine(&machine);
     seen.checkpoint = observer.checkpoint()?;
@@ -111,20 +112,23 @@ pub fn examine(
 struct Observer<'a> {
     store: &'a Store,
     checkpoint: Option<&'a BlockRow>,
+    /// What is wrong with the log.
     detail: Option<String>,
+    /// What is wrong with the machine.
+    machine: Option<String>,
 }
 
 impl Observer<'_> {
     fn machine(&mut self, machine: &Result<Arc<dyn StateMachine>, UnknownMachine>) -> MachineSeen {
         match machine {
             Err(error) => {
-                self.detail = Some(error.to_string());
+                self.machine = Some(error.to_string());
                 MachineSeen::Unknown
             }
             Ok(machine) if machine.version() == *self.store.main().machine() => MachineSeen::Same,
             Ok(machine) => {
                 let (now, then) = (machine.version(), self.store.main().machine().clone());
-                self.detail =
+                self.machine =
                     Some(format!("the blocks were made by {then}, this program has {now}"));
                 MachineSeen::OtherVersion
             }
@@ -212,6 +216,9 @@ impl Observer<'_> {
                 ),
                 None => format!("main.db and log.db tell different histories at block {at}"),
             },
+            Label::MachineUnknown | Label::MachineChanged => {
+                self.machine.take().unwrap_or_default()
+            }
             _ => found,
         };
         let advice = advice(label).to_owned();

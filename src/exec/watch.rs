@@ -1,6 +1,6 @@
 //! The watch: what is being executed since when, seen from another thread, and the signal to stop it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -71,12 +71,15 @@ impl Watch {
     pub fn running(&self) -> Option<Running> {
         let step = self.step.load(Ordering::Acquire);
         let started = self.started.load(Ordering::Acquire).checked_sub(1)?;
-        Some(Running {
+        let running = Running {
             height: Height(self.height.load(Ordering::Relaxed)),
             seq: Seq::new(self.seq.load(Ordering::Relaxed)),
             time: Duration::from_micros(self.now().saturating_sub(started)),
             step,
-        })
+        };
+        fence(Ordering::Acquire);
+        // Where the step has ended meanwhile, its time must not be held against the one after it.
+        (self.step.load(Ordering::Relaxed) == step).then_some(running)
     }
 
     /// Makes a step fail at its next read or write; without effect once it has ended.

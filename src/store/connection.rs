@@ -26,7 +26,8 @@ pub(crate) enum Durability {
 pub(crate) struct Database {
     pub(crate) connection: Connection,
     pub(crate) file: PathBuf,
-    failed: bool,
+    /// The failure of a commit, after which only a new opening can tell what holds.
+    failed: Option<Problem>,
 }
 
 /// Pages that the write-ahead log may grow to before it is moved into the database: 64 MiB.
@@ -52,7 +53,7 @@ impl Database {
         schema: &Schema,
         durability: Durability,
     ) -> Result<Self, StoreError> {
-        inspect(file)?;
+        inspect(file, schema)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
         let database = Self::connect(file, flags, schema, durability)?;
         if database.on(|sql| sql.is_readonly("main"))? {
@@ -76,7 +77,7 @@ impl Database {
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         let connection = Connection::open_with_flags(uri(file), flags)
             .map_err(|error| StoreError::sql(file, &error))?;
-        let database = Self { connection, file: file.to_owned(), failed: false };
+        let database = Self { connection, file: file.to_owned(), failed: None };
         database.on(configure)?;
         for (name, wanted) in settings(durability) {
             database.set(name, wanted)?;
@@ -123,9 +124,9 @@ impl Database {
         &mut self,
         body: impl FnOnce(&Connection) -> rusqlite::Result<R>,
     ) -> Result<R, StoreError> {
-        if self.failed {
-            let detail = "an earlier commit on this connection".to_owned();
-            return Err(StoreError::new(&self.file, Problem::OutcomeUnknown(detail)));
+        if let Some(problem) = &self.failed {
+            let problem = Problem::OutcomeUnknown(Box::new(problem.clone()));
+            return Err(StoreError::new(&self.file, problem));
         }
         self.on(|sql| sql.execute_batch("BEGIN IMMEDIATE"))?;
         let result = body(&self.connection);
@@ -134,7 +135,8 @@ impl Database {
             Err(error) => {
                 // A full disk may have rolled back already; a second rollback then has nothing to do.
                 if !self.connection.is_autocommit() {
-                    self.failed = self.on(|sql| sql.execute_batch("ROLLBACK")).is_err();
+                    let undone = self.on(|sql| sql.execute_batch("ROLLBACK"));
+                    self.failed = undone.err().map(|error| error.problem);
                 }
                 return Err(StoreError::sql(&self.file, &error));
             }
@@ -144,13 +146,13 @@ impl Database {
         committed.map(|()| result).map_err(|error| self.commit_failed(error))
     }
 
-    fn commit_failed(&mut self, error: StoreError) -> StoreError {
-        self.failed = true;
-        match error.problem {
-            // A full disk is found while frames are written, before the commit record: nothing took effect.
-            Problem::DiskFull => error,
-            problem => StoreError::new(&self.file, Problem::OutcomeUnknown(problem.to_string())),
-        }
+    /// Refuses every further transaction after a failure at which a transaction may have taken effect.
+    ///
+    /// A full disk is no exception: the frames that fill up the sector after the commit record are written last.
+    pub(crate) fn commit_failed(&mut self, error: StoreError) -> StoreError {
+        self.failed = Some(error.problem.clone());
+        let problem = Problem::OutcomeUnknown(Box::new(error.problem));
+        StoreError { file: error.file, problem }
     }
 
     /// Moves the write-ahead log into the database, makes both durable and empties the log.
@@ -211,26 +213,29 @@ const fn settings(durability: Durability) -> [(&'static str, &'static str); 10] 
     ]
 }
 
-/// Looks at a file before SQLite does: it must be a regular file that begins as a database does.
-fn inspect(file: &Path) -> Result<(), StoreError> {
+/// Looks at a file before SQLite does, which would bring a database of another program into its own mode: it must be
+/// a regular file that begins as a database of this kind does.
+fn inspect(file: &Path, schema: &Schema) -> Result<(), StoreError> {
     let data = std::fs::symlink_metadata(file).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => StoreError::new(file, Problem::Missing),
         _ => StoreError::io(file, "looking", &error),
     })?;
+    let foreign = |found: String| Err(StoreError::new(file, Problem::Foreign(found)));
     if !data.is_file() {
-        return Err(StoreError::new(file, Problem::Foreign("it is no regular file".to_owned())));
+        return foreign("it is no regular file".to_owned());
     }
-    let mut head = [0u8; 16];
-    let read = File::open(file).and_then(|mut open| open.read_exact(&mut head));
-    match read {
-        Ok(()) if head == *b"SQLite format 3\0" => Ok(()),
-        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
-            Err(StoreError::io(file, "reading", &error))
-        }
-        Ok(()) | Err(_) => {
-            let found = "it does not begin as an SQLite database does".to_owned();
-            Err(StoreError::new(file, Problem::Foreign(found)))
-        }
+    let mut head = Vec::new();
+    let read = File::open(file).and_then(|open| open.take(100).read_to_end(&mut head));
+    read.map_err(|error| StoreError::io(file, "reading", &error))?;
+    // https://www.sqlite.org/fileformat.html, section 1.3.
+    let id = head.get(68..72).and_then(|id| id.first_chunk()).copied().map(i32::from_be_bytes);
+    match id {
+        Some(id) if head.starts_with(b"SQLite format 3\0") => match head.get(18..20) {
+            Some([2, 2]) if id == schema.application_id => Ok(()),
+            Some([2, 2]) => foreign(format!("its application id is {id:#x}")),
+            _ => foreign("it has no write-ahead log".to_owned()),
+        },
+        _ => foreign("it does not begin as an SQLite database does".to_owned()),
     }
 }
 

@@ -73,7 +73,7 @@ pub enum Problem {
     },
     /// A commit failed, and whether it took effect shows only at the next opening.
     #[error("a commit failed ({0}); whether it took effect is unknown until the next start")]
-    OutcomeUnknown(String),
+    OutcomeUnknown(Box<Problem>),
     /// SQLite did not take a setting on which durability rests.
     #[error("setting {name} is {found}, wanted {wanted}")]
     Setting {
@@ -87,6 +87,21 @@ pub enum Problem {
     /// A statement failed for a reason that has no name here.
     #[error("SQLite: {0}")]
     Sql(String),
+}
+
+impl Problem {
+    /// Says whether the file is there and can be read, and is not what this program wrote.
+    pub(crate) const fn is_of_content(&self) -> bool {
+        matches!(
+            self,
+            Self::Foreign(_)
+                | Self::TooNew { .. }
+                | Self::SchemaAltered { .. }
+                | Self::Damaged(_)
+                | Self::Codec { .. }
+                | Self::Setting { .. }
+        )
+    }
 }
 
 impl StoreError {
@@ -133,6 +148,9 @@ impl StoreError {
             }
             Problem::ReadOnly => "make the directory and its files writable for this user".into(),
             Problem::DiskFull => "free some space and run the same command again".into(),
+            Problem::OutcomeUnknown(cause) if **cause == Problem::DiskFull => {
+                "free some space and run `rewake recover`".into()
+            }
             Problem::Io { .. } | Problem::OutcomeUnknown(_) => {
                 "check the disk and the kernel's messages, then run `rewake recover`".into()
             }
@@ -144,6 +162,9 @@ impl StoreError {
 
     /// Gives an error of SQLite the name of its file and of its problem.
     pub(crate) fn sql(file: &Path, error: &rusqlite::Error) -> Self {
+        use rusqlite::Error::{
+            FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType,
+        };
         use rusqlite::ErrorCode::{
             CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase,
             ReadOnly, SystemIoFailure,
@@ -157,7 +178,13 @@ impl StoreError {
             Some(DiskFull) => Problem::DiskFull,
             Some(SystemIoFailure) => Problem::Io { operation: "reading or writing", detail: text },
             Some(CannotOpen) => Problem::Io { operation: "opening", detail: text },
-            _ => Problem::Sql(text),
+            _ => match error {
+                // A row holds something that this program never writes there.
+                FromSqlConversionFailure(..)
+                | IntegralValueOutOfRange(..)
+                | InvalidColumnType(..) => Problem::Damaged(text),
+                _ => Problem::Sql(text),
+            },
         };
         Self::new(file, problem)
     }
@@ -179,5 +206,79 @@ impl StoreError {
 impl From<StoreError> for crate::state::StateError {
     fn from(error: StoreError) -> Self {
         Self(std::sync::Arc::new(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn failures_of_the_file_system_have_names() {
+        let problem = |kind: ErrorKind| {
+            StoreError::io(Path::new("x"), "writing", &std::io::Error::from(kind)).problem
+        };
+        for (kind, expected) in [
+            (ErrorKind::StorageFull, Problem::DiskFull),
+            (ErrorKind::QuotaExceeded, Problem::DiskFull),
+            (ErrorKind::PermissionDenied, Problem::ReadOnly),
+            (ErrorKind::ReadOnlyFilesystem, Problem::ReadOnly),
+        ] {
+            assert_eq!(problem(kind), expected);
+        }
+        let other = problem(ErrorKind::Interrupted);
+        assert!(matches!(other, Problem::Io { operation: "writing", .. }), "{other:?}");
+    }
+
+    #[test]
+    fn failures_of_sqlite_have_names() {
+        use rusqlite::ffi;
+        let problem = |code| {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            StoreError::sql(Path::new("x"), &error).problem
+        };
+        let name = |code| format!("{:?}", problem(code));
+        for (code, expected) in [
+            (ffi::SQLITE_CORRUPT, "Damaged"),
+            (ffi::SQLITE_NOTADB, "Foreign"),
+            (ffi::SQLITE_BUSY, "Busy"),
+            (ffi::SQLITE_LOCKED, "Busy"),
+            (ffi::SQLITE_READONLY, "ReadOnly"),
+            (ffi::SQLITE_FULL, "DiskFull"),
+            (ffi::SQLITE_IOERR, "Io"),
+            (ffi::SQLITE_CANTOPEN, "Io"),
+            (ffi::SQLITE_MISUSE, "Sql"),
+        ] {
+            assert!(name(code).starts_with(expected), "{code}: {}", name(code));
+        }
+    }
+
+    #[test]
+    fn there_is_advice_for_every_problem() {
+        let text = || "x".to_owned();
+        for problem in [
+            Problem::NotInitialized,
+            Problem::NotEmpty,
+            Problem::Busy,
+            Problem::Missing,
+            Problem::Foreign(text()),
+            Problem::TooNew { found: 2, known: 1 },
+            Problem::SchemaAltered { version: 1 },
+            Problem::Damaged(text()),
+            Problem::ReadOnly,
+            Problem::DiskFull,
+            Problem::Io { operation: "x", detail: text() },
+            Problem::OutcomeUnknown(Box::new(Problem::DiskFull)),
+            Problem::OutcomeUnknown(Box::new(Problem::Sql(text()))),
+            Problem::Setting { name: "x", found: text(), wanted: text() },
+            Problem::Sql(text()),
+        ] {
+            for file in ["log.db", "main.db", "sandbox.db", "WITNESS", "LOCK"] {
+                let error = StoreError::new(Path::new(file), problem.clone());
+                assert!(!error.advice().is_empty(), "{error}");
+            }
+        }
     }
 }

@@ -152,6 +152,9 @@ impl DataDir {
         let making = scratch.path().join(MAIN);
         Main::create(&making, machine)?;
         let file = self.file(MAIN);
+        // SQLite would take what an earlier block table left in its write-ahead log for part of this one.
+        remove_if_there(&self.file(&format!("{MAIN}-wal")))?;
+        // CRASH: before this rename main.db is missing, as it was; after it, it is there and empty.
         fs::rename(&making, &file).map_err(|error| StoreError::io(&file, "creating", &error))?;
         sync_dir(&self.path)
     }
@@ -197,13 +200,7 @@ impl Store {
     /// [`StoreError`] where it cannot be deleted.
     pub fn drop_sandbox(&self) -> Result<(), StoreError> {
         for suffix in ["", "-wal", "-journal"] {
-            let file = self.dir.file(&format!("{SANDBOX}{suffix}"));
-            match fs::remove_file(&file) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(StoreError::io(&file, "deleting", &error));
-                }
-                _ => {}
-            }
+            remove_if_there(&self.dir.file(&format!("{SANDBOX}{suffix}")))?;
         }
         Ok(())
     }
@@ -215,6 +212,15 @@ impl Store {
     pub fn settle(&self) -> Result<(), StoreError> {
         self.log().settle()?;
         self.main().settle()
+    }
+}
+
+fn remove_if_there(file: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::io(file, "deleting", &error))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -17,10 +17,10 @@ pub(crate) struct Lock {
 }
 
 impl Drop for Lock {
-    /// Frees the lock for every copy of the file: one that a child process has, forked and not yet replaced by its own
-    /// program, would hold it a moment longer than this process.
+    /// Frees the lock by hand: a process that is being started holds copies of all files until it becomes another
+    /// program, and would keep the lock for as long.
     fn drop(&mut self) {
-        // Closing the file frees it as well, only perhaps later.
+        // Where it fails, closing the file does the same.
         let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }

@@ -166,11 +166,17 @@ impl Log {
         }
         self.head = head;
         // CRASH: before this write the witness lags behind the durable log, which is harmless.
+        let acknowledged = self.acknowledge(head);
+        acknowledged.map_err(|error| self.database.commit_failed(error))?;
+        Ok(Appended { first, head })
+    }
+
+    fn acknowledge(&mut self, head: LogHead) -> Result<(), StoreError> {
         self.witness.write(head)?;
         if self.database.checkpoint_if_large()? {
             self.witness.sync()?;
         }
-        Ok(Appended { first, head })
+        Ok(())
     }
 
     /// Makes what an earlier process left in the write-ahead log durable, before anything is acknowledged on top.
@@ -267,6 +273,17 @@ impl Log {
             }
         }
         Ok(None)
+    }
+
+    /// Says whether there is an order above one position and below another.
+    ///
+    /// # Errors
+    /// [`StoreError`] where rows cannot be read.
+    pub fn has_order_between(&self, above: u64, below: Seq) -> Result<bool, StoreError> {
+        self.database.on(|sql| {
+            sql.prepare_cached("SELECT 1 FROM event WHERE seq > ?1 AND seq < ?2 AND kind = ?3")?
+                .exists(params![above, below.get(), Kind::Order.code()])
+        })
     }
 
     /// Names an event whose bytes are not canonical.

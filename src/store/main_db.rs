@@ -216,7 +216,8 @@ impl Main {
                 .map(drop)
         })?;
         self.machine.version = batch.machine_version;
-        self.database.checkpoint_if_large().map(drop)
+        let moved = self.database.checkpoint_if_large();
+        moved.map(drop).map_err(|error| self.database.commit_failed(error))
     }
 
     /// Moves the write-ahead log into the database; for an orderly end.

@@ -144,8 +144,7 @@ impl Damage {
                 let query = format!("SELECT {column} FROM {table} WHERE {row}");
                 let mut bytes: Vec<u8> =
                     sql.query_row(&query, [], |row| row.get(0)).expect("a row");
-                let at = bytes.len() - 1 - at;
-                bytes[at] ^= 1;
+                *bytes.iter_mut().nth_back(*at).expect("a byte there") ^= 1;
                 let update = format!("UPDATE {table} SET {column} = ?1 WHERE {row}");
                 assert_eq!(sql.execute(&update, [bytes]).expect("an update"), 1);
             }
@@ -347,6 +346,87 @@ fn the_confirmed_mempool_is_held_against_the_log() {
     let extra = sql("main.db", format!("INSERT INTO unordered (seq) VALUES ({})", 2 + 18 * 11));
     let found = check(&extra, None, &[What::Mempool]);
     assert_eq!(found[0].seq, Seq::new(2 + 18 * 11));
+}
+
+/// All rows of the tables that an audit vouches for, as text.
+fn content(dir: &DataDir) -> Vec<String> {
+    let tables = [
+        ("log.db", "SELECT seq, kind, created, hex(body), hex(chain) FROM event ORDER BY seq"),
+        (
+            "main.db",
+            "SELECT height, order_seq, hex(order_chain), hex(parent), hex(header), txs, applied, rejected, quarantined, \
+             hex(receipts_digest), hex(changes_digest), hex(digest), hex(state_digest) FROM block ORDER BY height",
+        ),
+        (
+            "main.db",
+            "SELECT height, hex(txs), hex(receipts), hex(changes) FROM block_body ORDER BY height",
+        ),
+        ("main.db", "SELECT hex(key), hex(value) FROM state ORDER BY key"),
+        ("main.db", "SELECT seq FROM unordered ORDER BY seq"),
+        ("main.db", "SELECT hex(lanes) FROM main"),
+    ];
+    let mut rows = Vec::new();
+    for (file, query) in tables {
+        let sql = Connection::open(dir.file(file)).expect("a database");
+        let Ok(mut statement) = sql.prepare(query) else { return vec!["unreadable".to_owned()] };
+        let columns = statement.column_count();
+        let mut found = statement.query([]).expect("a query");
+        loop {
+            match found.next() {
+                Ok(Some(row)) => {
+                    let values = (0..columns).map(|column| row.get_ref(column).expect("a column"));
+                    rows.push(format!("{:?}", values.collect::<Vec<_>>()));
+                }
+                Ok(None) => break,
+                Err(error) => rows.push(error.to_string()),
+            }
+            if rows.len() > 10_000 {
+                break;
+            }
+        }
+    }
+    rows
+}
+
+#[test]
+fn a_flipped_byte_anywhere_in_the_files_is_found_or_means_nothing() {
+    let node = ledger();
+    node.examine().expect("a sound node").store.settle().expect("a checkpoint");
+    let ledger = machine(&node, "ledger");
+    let sound = files(node.dir.path());
+    let expected = content(&node.dir);
+    let (mut refused, mut found, mut without_meaning) = (0, 0, 0);
+    for file in ["main.db", "log.db"] {
+        for at in (0..sound[file].len()).step_by(251) {
+            let copy = tempfile::tempdir().expect("a scratch directory");
+            let dir = DataDir::new(copy.path());
+            for (name, bytes) in &sound {
+                let mut bytes = bytes.clone();
+                if name == file {
+                    bytes[at] ^= 0x04;
+                }
+                std::fs::write(dir.file(name), bytes).expect("a copy");
+            }
+            let Ok(store) = dir.open().map(Arc::new) else {
+                refused += 1;
+                continue;
+            };
+            let later = audit(&store, &ledger, range(Some(9), None), &mut |_| {});
+            drop(later);
+            match audit(&store, &ledger, AuditRange::default(), &mut |_| {}) {
+                Ok(report) if report.is_clean() => {
+                    drop(store);
+                    assert_eq!(content(&dir), expected, "{file} at {at}");
+                    without_meaning += 1;
+                }
+                _ => found += 1,
+            }
+        }
+    }
+    assert!(
+        refused > 0 && found > 50 && without_meaning > 0,
+        "{refused} {found} {without_meaning}"
+    );
 }
 
 fn probe_node(machine: Probe) -> Node {

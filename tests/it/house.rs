@@ -21,8 +21,8 @@ const FLOORS: &[(&str, usize)] = &[
     ("import", 7),
     ("audit", 8),
     ("conformance", 8),
-    ("reproduce", 8),
-    ("cli", 9),
+    ("reproduce", 9),
+    ("cli", 10),
 ];
 
 /// Crates that only these rooms may name.
@@ -76,7 +76,7 @@ fn imports_point_down() {
     let mut wrong = Vec::new();
     for (file, lines) in sources() {
         let room = room_of(&file);
-        if room == "lib" || room == "main" || file.contains("_tests.rs") {
+        if room == "lib" || room == "main" || file.ends_with("tests.rs") {
             continue;
         }
         let own = floor(room).unwrap_or_else(|| panic!("{file} is in no room of this test"));

@@ -16,20 +16,44 @@ mod cli_machines;
 #[cfg(test)]
 mod cli_refusals;
 #[cfg(test)]
+mod crash_points;
+#[cfg(test)]
+mod decisions;
+#[cfg(test)]
 mod executor;
 #[cfg(test)]
 mod faulty;
 #[cfg(test)]
 mod generate;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod house;
 #[cfg(test)]
+mod kill;
+#[cfg(test)]
 mod ledger;
+#[cfg(test)]
+mod log_store;
+#[cfg(test)]
+mod long_kills;
+#[cfg(test)]
+mod mainnet;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
 mod probe;
 #[cfg(test)]
+mod program;
+#[cfg(test)]
+mod quarantine;
+#[cfg(test)]
 mod recover;
 #[cfg(test)]
+mod replay_cases;
+#[cfg(test)]
 mod reproduce;
+#[cfg(test)]
+mod resume;
+#[cfg(test)]
+mod scripted;

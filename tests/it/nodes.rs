@@ -6,7 +6,6 @@ use rewake::exec::{
     Examined, Intake, NewEvent, Recovery, RecoveryOptions, Refusal, Report, SystemClock, examine,
 };
 use rewake::generate::Workload;
-use rewake::machine::ledger::Transfer;
 use rewake::machine::{MachineVersion, Registry};
 use rewake::store::{DataDir, Repairs};
 use rewake::types::{Bytes, Height, TxId};
@@ -35,6 +34,19 @@ impl Node {
         Self { dir, registry, _scratch: scratch }
     }
 
+    /// Returns another node with a copy of the files.
+    pub fn copy(&self) -> Self {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let dir = DataDir::new(scratch.path().join("node"));
+        crate::scripted::copy_files(&self.dir, &dir);
+        Self { dir, registry: self.registry.clone(), _scratch: scratch }
+    }
+
+    /// Returns the node as a program with other machines sees it.
+    pub fn with(self, registry: Registry) -> Self {
+        Self { registry, ..self }
+    }
+
     /// Opens the node and decides.
     pub fn examine(&self) -> Result<Examined, Box<Refusal>> {
         examine(&self.dir, &self.registry, Repairs::default())
@@ -56,11 +68,6 @@ impl Node {
     pub fn recover(&self) -> Report {
         self.recover_with(RecoveryOptions::default())
     }
-}
-
-/// Returns the event of a received transfer.
-pub fn tx(transfer: &Transfer) -> NewEvent {
-    NewEvent::Tx { id: transfer.id(), payload: Bytes::from(transfer.encode().as_slice()) }
 }
 
 /// Returns the event of an ordered block.

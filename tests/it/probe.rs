@@ -60,7 +60,7 @@ impl OpenBlock for Open<'_> {
     }
 
     fn execute(&self, index: usize, context: &mut Context<'_>) -> Result<Receipt, ExecError> {
-        match &*self.block.txs[index].payload {
+        match &*self.block.txs.get(index).expect("a transaction there").payload {
             [b's', key, value @ ..] => {
                 let twisted = self.machine.twisted && value == b"twist";
                 context.put(&[*key], if twisted { b"TWIST" } else { value })?;

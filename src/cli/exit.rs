@@ -65,10 +65,11 @@ pub(crate) enum Finding<'a> {
 
 impl Finding<'_> {
     /// Returns the exit code.
-    pub(crate) const fn exit(self) -> Exit {
+    pub(crate) fn exit(self) -> Exit {
         match self {
             Self::Decided(label) | Self::Refused(label, None) => of_label(label),
             Self::Stopped(Problem::DiskFull) => Exit::Halted,
+            Self::Stopped(Problem::OutcomeUnknown(cause)) => Self::Stopped(cause).exit(),
             Self::Refused(_, Some(problem)) | Self::Failed(problem) | Self::Stopped(problem) => {
                 of_problem(problem)
             }
@@ -144,6 +145,7 @@ mod tests {
     #[test]
     fn every_finding_has_the_documented_code() {
         let problem = |problem: Problem| Finding::Failed(&problem).exit().code();
+        let stopped = |problem: Problem| Finding::Stopped(&problem).exit().code();
         let text = String::new;
         let cases = [
             (0, Finding::Decided(Label::InSync).exit().code()),
@@ -152,7 +154,7 @@ mod tests {
             (1, problem(Problem::ReadOnly)),
             (1, problem(Problem::DiskFull)),
             (1, problem(Problem::Io { operation: "reading", detail: text() })),
-            (1, problem(Problem::OutcomeUnknown(text()))),
+            (1, problem(Problem::OutcomeUnknown(Box::new(Problem::DiskFull)))),
             (2, problem(Problem::NotInitialized)),
             (2, problem(Problem::NotEmpty)),
             (3, Finding::Decided(Label::Behind).exit().code()),
@@ -176,8 +178,10 @@ mod tests {
             (7, Finding::Refused(Label::Locked, Some(&Problem::Busy)).exit().code()),
             (8, Finding::Ended(Outcome::Halted, Some(HaltCause::Poison)).exit().code()),
             (8, Finding::Ended(Outcome::Halted, Some(HaltCause::Check)).exit().code()),
-            (8, Finding::Stopped(&Problem::DiskFull).exit().code()),
-            (1, Finding::Stopped(&Problem::ReadOnly).exit().code()),
+            (8, stopped(Problem::DiskFull)),
+            (8, stopped(Problem::OutcomeUnknown(Box::new(Problem::DiskFull)))),
+            (1, stopped(Problem::OutcomeUnknown(Box::new(Problem::Sql(text()))))),
+            (1, stopped(Problem::ReadOnly)),
             (9, Finding::Ended(Outcome::RecoveredWithQuarantine, None).exit().code()),
         ];
         for (index, (expected, found)) in cases.into_iter().enumerate() {

@@ -26,7 +26,8 @@ pub(crate) enum Durability {
 pub(crate) struct Database {
     pub(crate) connection: Connection,
     pub(crate) file: PathBuf,
-    failed: bool,
+    /// The failure of a commit, after which only a new opening can tell what holds.
+    failed: Option<Problem>,
 }
 
 /// Pages that the write-ahead log may grow to before it is moved into the database: 64 MiB.
@@ -76,7 +77,7 @@ impl Database {
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         let connection = Connection::open_with_flags(uri(file), flags)
             .map_err(|error| StoreError::sql(file, &error))?;
-        let database = Self { connection, file: file.to_owned(), failed: false };
+        let database = Self { connection, file: file.to_owned(), failed: None };
         database.on(configure)?;
         for (name, wanted) in settings(durability) {
             database.set(name, wanted)?;
@@ -123,9 +124,9 @@ impl Database {
         &mut self,
         body: impl FnOnce(&Connection) -> rusqlite::Result<R>,
     ) -> Result<R, StoreError> {
-        if self.failed {
-            let detail = "an earlier commit on this connection".to_owned();
-            return Err(StoreError::new(&self.file, Problem::OutcomeUnknown(detail)));
+        if let Some(problem) = &self.failed {
+            let problem = Problem::OutcomeUnknown(Box::new(problem.clone()));
+            return Err(StoreError::new(&self.file, problem));
         }
         self.on(|sql| sql.execute_batch("BEGIN IMMEDIATE"))?;
         let result = body(&self.connection);
@@ -134,7 +135,8 @@ impl Database {
             Err(error) => {
                 // A full disk may have rolled back already; a second rollback then has nothing to do.
                 if !self.connection.is_autocommit() {
-                    self.failed = self.on(|sql| sql.execute_batch("ROLLBACK")).is_err();
+                    let undone = self.on(|sql| sql.execute_batch("ROLLBACK"));
+                    self.failed = undone.err().map(|error| error.problem);
                 }
                 return Err(StoreError::sql(&self.file, &error));
             }
@@ -148,8 +150,8 @@ impl Database {
     ///
     /// A full disk is no exception: the frames that fill up the sector after the commit record are written last.
     pub(crate) fn commit_failed(&mut self, error: StoreError) -> StoreError {
-        self.failed = true;
-        let problem = Problem::OutcomeUnknown(error.problem.to_string());
+        self.failed = Some(error.problem.clone());
+        let problem = Problem::OutcomeUnknown(Box::new(error.problem));
         StoreError { file: error.file, problem }
     }
 

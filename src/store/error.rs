@@ -73,7 +73,7 @@ pub enum Problem {
     },
     /// A commit failed, and whether it took effect shows only at the next opening.
     #[error("a commit failed ({0}); whether it took effect is unknown until the next start")]
-    OutcomeUnknown(String),
+    OutcomeUnknown(Box<Problem>),
     /// SQLite did not take a setting on which durability rests.
     #[error("setting {name} is {found}, wanted {wanted}")]
     Setting {
@@ -148,6 +148,9 @@ impl StoreError {
             }
             Problem::ReadOnly => "make the directory and its files writable for this user".into(),
             Problem::DiskFull => "free some space and run the same command again".into(),
+            Problem::OutcomeUnknown(cause) if **cause == Problem::DiskFull => {
+                "free some space and run `rewake recover`".into()
+            }
             Problem::Io { .. } | Problem::OutcomeUnknown(_) => {
                 "check the disk and the kernel's messages, then run `rewake recover`".into()
             }
@@ -267,7 +270,8 @@ mod tests {
             Problem::ReadOnly,
             Problem::DiskFull,
             Problem::Io { operation: "x", detail: text() },
-            Problem::OutcomeUnknown(text()),
+            Problem::OutcomeUnknown(Box::new(Problem::DiskFull)),
+            Problem::OutcomeUnknown(Box::new(Problem::Sql(text()))),
             Problem::Setting { name: "x", found: text(), wanted: text() },
             Problem::Sql(text()),
         ] {

@@ -59,3 +59,22 @@ impl Lock {
         Ok(Self { file })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_lock_is_free_although_a_copy_of_its_file_is_open() {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let path = scratch.path().join("LOCK");
+        Lock::create(&path).expect("a new lock");
+        let lock = Lock::take(&path).expect("nobody holds it");
+        let copy = lock.file.try_clone().expect("a copy");
+        let second = Lock::take(&path).map(drop);
+        assert_eq!(second, Err(StoreError::new(&path, Problem::Busy)));
+        drop(lock);
+        Lock::take(&path).expect("it is free");
+        drop(copy);
+    }
+}

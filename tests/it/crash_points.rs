@@ -122,7 +122,7 @@ fn an_append_that_the_disk_refuses_is_not_acknowledged() {
     }
     // The write of the log's frames, the sync of its commit.
     for (call, error, expected) in [
-        ("pwrite64", "ENOSPC", ["DiskFull", "OutcomeUnknown"]),
+        ("pwrite64", "ENOSPC", ["problem: DiskFull", "OutcomeUnknown"]),
         ("fsync", "EIO", ["Io {", "OutcomeUnknown"]),
     ] {
         let template = template();
@@ -146,7 +146,7 @@ fn refuse(template: &Node, call: &str, error: &str, number: usize) -> String {
     let known = examined.backlog.mempool.len();
     match &*answer {
         "acknowledged" => assert_eq!(known, 3, "{inject}: acknowledged and lost"),
-        other if other.contains("DiskFull") => assert_eq!(known, 2, "{inject}: {other}"),
+        other if other.contains("problem: DiskFull") => assert_eq!(known, 2, "{inject}: {other}"),
         other => assert!((2..=3).contains(&known), "{inject}: {other}"),
     }
     answer

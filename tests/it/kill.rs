@@ -4,6 +4,8 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rewake::exec::{CommitMode, Gate, Outcome, Recovery, RecoveryOptions, examine};
 use rewake::generate::Workload;
@@ -19,6 +21,8 @@ use crate::scripted::{Numbers, assert_same_files, files};
 
 /// What a child is told: `COMMAND MODE GATE BATCH_TXS MEMORY_BYTES DIRECTORY`.
 const ORDERS: &str = "REWAKE_TEST_CHILD";
+/// After how many notices a recovering child holds still, so that the signal cannot come too late.
+const HOLD: &str = "REWAKE_TEST_HOLD";
 const SEED: u64 = 0x7265_7761_6b65;
 
 /// Entry of the processes that other tests start; nothing without their orders.
@@ -57,8 +61,20 @@ fn say(line: &str) {
 fn recover(dir: &DataDir, options: RecoveryOptions) {
     let registry = Registry::built_in().with(crate::faulty::Faulty::default());
     let node = examine(dir, &registry, Repairs::default()).expect("a sound node");
-    options.rehearsed.subscribe(|block| say(&format!("rehearsed {}", block.height.get())));
-    options.committed.subscribe(|block| say(&format!("committed {}", block.height.get())));
+    let held_at = std::env::var(HOLD).ok().and_then(|notices| notices.parse().ok());
+    let told = Arc::new(AtomicU64::new(0));
+    let notice = move |told: &AtomicU64, what: &str, height: u64| {
+        say(&format!("{what} {height}"));
+        if Some(told.fetch_add(1, Ordering::Relaxed) + 1) == held_at {
+            // In the middle of its work, until the signal arrives.
+            loop {
+                std::thread::park();
+            }
+        }
+    };
+    let tell = (notice, Arc::clone(&told));
+    options.rehearsed.subscribe(move |block| tell.0(&tell.1, "rehearsed", block.height.get()));
+    options.committed.subscribe(move |block| notice(&told, "committed", block.height.get()));
     let (_, report) = Recovery::new(node, options).run().expect("a recovery");
     say(&format!("resumed {}", report.resumed_blocks));
 }
@@ -89,7 +105,7 @@ fn count_reads(dir: &DataDir) {
 }
 
 /// Starts this program again as a child, under another program where one is given.
-pub fn start(under: &[&str], orders: &str, dir: &Path) -> Child {
+fn start(under: &[&str], orders: &str, hold: Option<u64>, dir: &Path) -> Child {
     let this = std::env::current_exe().expect("this program");
     let this = this.to_string_lossy().into_owned();
     let mut line: Vec<String> = under.iter().map(|word| (*word).to_owned()).collect();
@@ -98,6 +114,7 @@ pub fn start(under: &[&str], orders: &str, dir: &Path) -> Child {
     Command::new(program)
         .args(arguments)
         .env(ORDERS, format!("{orders} {}", dir.display()))
+        .envs(hold.map(|notices| (HOLD, notices.to_string())))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -106,7 +123,7 @@ pub fn start(under: &[&str], orders: &str, dir: &Path) -> Child {
 
 /// Runs a child to its end and returns what it said.
 pub fn run(under: &[&str], orders: &str, dir: &Path) -> (Vec<String>, std::process::ExitStatus) {
-    let output = start(under, orders, dir).wait_with_output().expect("an end");
+    let output = start(under, orders, None, dir).wait_with_output().expect("an end");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let said = text.lines().filter_map(|line| line.split_once("child: ").map(|(_, said)| said));
     (said.map(str::to_owned).collect(), output.status)
@@ -118,9 +135,9 @@ struct Run {
     killed: bool,
 }
 
-/// Kills a child after so many notices; it goes on until the signal arrives.
-fn run_until(orders: &str, dir: &Path, notices: u64) -> Run {
-    let mut child = start(&[], orders, dir);
+/// Kills a child after so many notices; it goes on until the signal arrives, or holds still.
+fn run_until(orders: &str, dir: &Path, notices: u64, holds: bool) -> Run {
+    let mut child = start(&[], orders, holds.then_some(notices), dir);
     let out = child.stdout.take().expect("a pipe");
     let mut said = Vec::new();
     for line in BufReader::new(out).lines() {
@@ -172,7 +189,7 @@ fn disturb(
         // The last attempt is left alone; a rehearsal gives one notice a block, the commit another.
         let notices = if attempt == 5 { u64::MAX } else { 1 + numbers.below(blocks) };
         let before = files(&node.dir);
-        let run = run_until(orders, node.dir.path(), notices);
+        let run = run_until(orders, node.dir.path(), notices, attempt % 2 == 0);
         let at = format!("seed {SEED:#x}, {orders}, attempt {attempt}, {notices} notices");
         *kills += u32::from(run.killed);
         rehearsed |= run.said.iter().any(|said| *said == format!("rehearsed {blocks}"));

@@ -8,6 +8,12 @@ mod audit;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod cli_demo;
+#[cfg(test)]
+mod cli_import;
+#[cfg(test)]
+mod cli_machines;
+#[cfg(test)]
 mod cli_refusals;
 #[cfg(test)]
 mod crash_points;

@@ -119,7 +119,8 @@ struct Import {
     new: HashSet<TxId>,
     /// Transfers of the next block.
     block: Vec<TxId>,
-    in_block: HashSet<TxId>,
+    /// Those, and the ones that the lot orders already.
+    chosen: HashSet<TxId>,
     next: Height,
     done: Imported,
     bar: ProgressBar,
@@ -135,7 +136,7 @@ impl Import {
             lot: Vec::with_capacity(LOT),
             new: HashSet::new(),
             block: Vec::new(),
-            in_block: HashSet::new(),
+            chosen: HashSet::new(),
             next,
             done: Imported::default(),
             bar,
@@ -161,6 +162,7 @@ impl Import {
         self.done.read = self.done.read.saturating_add(1);
         // A transfer that waits since an earlier import is ordered with the others; one that has its block is not.
         let waits = if self.new.contains(&id) {
+            self.done.known = self.done.known.saturating_add(1);
             false
         } else if let Some(seq) = self.intake.find(&id)? {
             self.done.known = self.done.known.saturating_add(1);
@@ -173,7 +175,7 @@ impl Import {
         };
         if let Some(most) = self.block_txs
             && waits
-            && self.in_block.insert(id)
+            && self.chosen.insert(id)
         {
             self.block.push(id);
             if self.block.len() >= most {
@@ -187,7 +189,6 @@ impl Import {
         if self.block.is_empty() {
             return;
         }
-        self.in_block.clear();
         let txs = std::mem::take(&mut self.block);
         self.done.ordered_blocks = self.done.ordered_blocks.saturating_add(1);
         self.done.ordered_txs =
@@ -202,6 +203,8 @@ impl Import {
         self.bar.inc(crate::codec::count(self.new.len()));
         self.new.clear();
         self.intake.append(lot)?;
+        // From now on the log knows what was ordered, and only the unfinished block is to be remembered.
+        self.chosen = self.block.iter().copied().collect();
         Ok(())
     }
 }

@@ -38,10 +38,10 @@ pub(crate) struct EngineArgs {
     #[arg(long, value_enum, default_value = "all", value_name = "WHEN")]
     gate: GateArg,
     /// Transactions after which a batch is full
-    #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = RecoveryOptions::default().batch.txs_max, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     batch_txs: u64,
     /// Memory for rehearsed blocks in MiB; beyond it they go to disk
-    #[arg(long, default_value_t = 96, value_name = "MIB", value_parser = clap::value_parser!(u32).range(..=1_048_576))]
+    #[arg(long, default_value_t = mebibytes(RecoveryOptions::default().memory_bytes), value_name = "MIB", value_parser = clap::value_parser!(u32).range(..=1_048_576))]
     memory: u32,
     /// Longest time that one transaction may take, in milliseconds
     #[arg(long, default_value_t = 30_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
@@ -65,6 +65,10 @@ enum GateArg {
     All,
     /// Batch by batch, for very long backlogs
     Batch,
+}
+
+fn mebibytes(bytes: usize) -> u32 {
+    u32::try_from(bytes >> 20).unwrap_or(u32::MAX)
 }
 
 impl EngineArgs {
@@ -138,7 +142,14 @@ impl Bars {
         let rehearse = bars.rehearse.clone();
         options.rehearsed.subscribe(move |block| rehearse.inc(step(block.counts.txs)));
         let commit = bars.commit.clone();
-        options.committed.subscribe(move |block| commit.inc(step(block.counts.txs)));
+        options.committed.subscribe(move |block| {
+            if commit.position() == 0 {
+                // It has waited for the rehearsal until now.
+                commit.reset_elapsed();
+                commit.reset_eta();
+            }
+            commit.inc(step(block.counts.txs));
+        });
         bars
     }
 

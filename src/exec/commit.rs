@@ -10,7 +10,7 @@ use crate::block::{BlockRow, Counts, OrderRef};
 use crate::exec::above::{AboveCheckpoint, Spill};
 use crate::exec::bus::{Bus, Committed};
 use crate::exec::sandbox::Rehearsal;
-use crate::exec::{BlockFailure, BlockReader, Clock, Executor, RehearsedBlock};
+use crate::exec::{BlockFailure, BlockReader, Clock, Executor, RehearsedBlock, Watch};
 use crate::plan::{BatchLimits, BatchSize};
 use crate::state::{Change, ChangeSet, KeyMap, StateDigest};
 use crate::store::{Batch, BlockBody, BlockWrite, SandboxBase, Store, StoreError};
@@ -122,6 +122,11 @@ impl Committer {
     /// Returns what was committed so far.
     pub(crate) const fn totals(&self) -> &CommitTotals {
         &self.totals
+    }
+
+    /// Returns the watch over the blocks that are executed again, where they are.
+    pub(crate) fn watch(&self) -> Option<Arc<Watch>> {
+        self.reexecution.as_ref().map(|again| Arc::clone(again.executor.watch()))
     }
 
     /// Commits a rehearsal, batch by batch.

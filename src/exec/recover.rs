@@ -14,7 +14,7 @@ use crate::exec::commit::{CommitError, CommitParts, Committer};
 use crate::exec::report::{Halt, HaltCause, Outcome, Report, peak_rss_bytes};
 use crate::exec::sandbox::{Extent, FailedBlock, RehearseError, Sandbox, SandboxParts};
 use crate::exec::{
-    BlockFailure, BlockReader, CommitMode, Examined, Executor, ExecutorSettings, Running,
+    BlockFailure, BlockReader, CommitMode, Examined, Executor, ExecutorSettings, Running, watched,
 };
 use crate::machine::PoisonPolicy;
 use crate::plan::BatchLimits;
@@ -145,10 +145,11 @@ impl Recovery {
         let mut committer = Committer::new(parts, self.node.checkpoint.as_ref(), || reader)?;
         let halt = if self.node.label == Label::InSync {
             // Whatever an earlier process left there has been committed.
-            self.node.store.drop_sandbox()?;
+            if self.node.store.sandbox()?.is_some() {
+                self.node.store.drop_sandbox()?;
+            }
             None
         } else {
-            self.node.store.log().arm()?;
             match self.replay(&mut committer) {
                 Ok(()) => None,
                 Err(Stop::Halt(halt)) => Some(halt),
@@ -168,7 +169,10 @@ impl Recovery {
     }
 
     fn replay(&mut self, committer: &mut Committer) -> Result<(), Stop> {
-        let mut sandbox = self.open_sandbox(self.left_sandbox()?)?;
+        // A file that is no sandbox is refused before anything is written.
+        let found = self.node.store.sandbox()?;
+        self.node.store.log().arm()?;
+        let mut sandbox = self.open_sandbox(found)?;
         self.tally.resumed = sandbox.resumed();
         let extent = match self.options.gate {
             Gate::All => Extent::All,
@@ -180,7 +184,12 @@ impl Recovery {
             let rehearsal = sandbox.take();
             let done = rehearsal.is_empty();
             let clock = Instant::now();
-            let committed = committer.commit(rehearsal);
+            let committed = match committer.watch() {
+                Some(watch) => {
+                    watched(&watch, self.options.step_time_max, || committer.commit(rehearsal))
+                }
+                None => committer.commit(rehearsal),
+            };
             self.tally.commit += clock.elapsed();
             committed.map_err(commit_stop)?;
             sandbox.committed()?;
@@ -346,17 +355,6 @@ impl Recovery {
             memory_bytes: self.options.memory_bytes,
         };
         Sandbox::open(parts, found)
-    }
-
-    /// Opens what an earlier process left. A crash may have left it half made; nothing is lost with it.
-    fn left_sandbox(&self) -> Result<Option<SandboxDb>, StoreError> {
-        match self.node.store.sandbox() {
-            Err(error) if error.problem.is_of_content() => {
-                tracing::info!(%error, "the rehearsal begins anew");
-                self.node.store.drop_sandbox().map(|()| None)
-            }
-            found => found,
-        }
     }
 
     fn executor(&self) -> Executor {

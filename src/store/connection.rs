@@ -185,6 +185,8 @@ impl Database {
 }
 
 fn configure(sql: &Connection) -> rusqlite::Result<()> {
+    // Nobody who holds a database of ours gives it back soon: say so at once.
+    sql.busy_timeout(std::time::Duration::ZERO)?;
     sql.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     sql.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     // Closing would checkpoint and swallow the error of doing so.

@@ -15,6 +15,8 @@ use crate::store::{Problem, StoreError};
 pub(crate) const LOG: &str = "log.db";
 pub(crate) const MAIN: &str = "main.db";
 pub(crate) const SANDBOX: &str = "sandbox.db";
+/// A sandbox in the making.
+const SANDBOX_NEW: &str = "sandbox.db.new";
 pub(crate) const WITNESS: &str = "WITNESS";
 pub(crate) const LOCK: &str = "LOCK";
 
@@ -191,7 +193,13 @@ impl Store {
     /// [`StoreError`] where it cannot be written.
     pub fn new_sandbox(&self) -> Result<SandboxDb, StoreError> {
         self.drop_sandbox()?;
-        SandboxDb::create(&self.dir.file(SANDBOX))
+        let (file, making) = (self.dir.file(SANDBOX), self.dir.file(SANDBOX_NEW));
+        SandboxDb::create(&making)?;
+        remove_if_there(&self.dir.file(&format!("{SANDBOX_NEW}-wal")))?;
+        // CRASH: before this rename there is no sandbox, only a file that the next one replaces; after it a whole one.
+        fs::rename(&making, &file).map_err(|error| StoreError::io(&file, "creating", &error))?;
+        let missing = || StoreError::new(&file, Problem::Missing);
+        SandboxDb::open(&file)?.ok_or_else(missing)
     }
 
     /// Deletes the sandbox, where there is one.
@@ -199,8 +207,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where it cannot be deleted.
     pub fn drop_sandbox(&self) -> Result<(), StoreError> {
-        for suffix in ["", "-wal", "-journal"] {
-            remove_if_there(&self.dir.file(&format!("{SANDBOX}{suffix}")))?;
+        for name in [SANDBOX, SANDBOX_NEW] {
+            for suffix in ["", "-wal", "-journal"] {
+                remove_if_there(&self.dir.file(&format!("{name}{suffix}")))?;
+            }
         }
         Ok(())
     }

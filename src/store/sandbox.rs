@@ -27,9 +27,8 @@ pub struct SandboxBase {
 pub type OverlayEntry = (Bytes, Option<Bytes>);
 
 impl SandboxDb {
-    pub(crate) fn create(file: &Path) -> Result<Self, StoreError> {
-        let database = Database::create(file, &migrate::SANDBOX, Durability::AtCheckpoint)?;
-        Ok(Self { database })
+    pub(crate) fn create(file: &Path) -> Result<(), StoreError> {
+        Database::create(file, &migrate::SANDBOX, Durability::AtCheckpoint).map(drop)
     }
 
     pub(crate) fn open(file: &Path) -> Result<Option<Self>, StoreError> {

@@ -6,6 +6,7 @@ use rewake::exec::{
     Examined, Intake, NewEvent, Recovery, RecoveryOptions, Refusal, Report, SystemClock, examine,
 };
 use rewake::generate::Workload;
+use rewake::machine::ledger::Transfer;
 use rewake::machine::{MachineVersion, Registry};
 use rewake::store::{DataDir, Repairs};
 use rewake::types::{Bytes, Height, TxId};
@@ -68,6 +69,11 @@ impl Node {
     pub fn recover(&self) -> Report {
         self.recover_with(RecoveryOptions::default())
     }
+}
+
+/// Returns the event of a received transfer.
+pub fn tx(transfer: &Transfer) -> NewEvent {
+    NewEvent::Tx { id: transfer.id(), payload: Bytes::from(transfer.encode().as_slice()) }
 }
 
 /// Returns the event of an ordered block.

@@ -58,19 +58,15 @@ fn a_rehearsal_is_gone_on_with_where_it_still_fits() {
 
 #[test]
 fn a_sandbox_that_does_not_fit_is_thrown_away() {
-    let write = |bytes: Vec<u8>| {
-        move |node: &Node| {
-            let _ = fs::remove_file(node.dir.file("sandbox.db-wal"));
-            fs::write(node.dir.file("sandbox.db"), bytes).expect("a sandbox");
-        }
+    let half_made = |node: &Node| {
+        let _ = fs::remove_file(node.dir.file("sandbox.db-wal"));
+        fs::remove_file(node.dir.file("sandbox.db")).expect("a sandbox");
+        fs::write(node.dir.file("sandbox.db.new"), b"").expect("a file");
     };
-    check("half made", write(Vec::new()), 0, 2);
-    check("not ours", write(vec![b'x'; 5_000]), 0, 2);
+    check("half made", half_made, 0, 2);
     check("of another version", alter("UPDATE base SET machine_version = 7"), 0, 2);
     check("of another base", alter("UPDATE base SET parent = randomblob(32)"), 0, 2);
     check("without a base", alter("DELETE FROM base"), 0, 2);
-    check("of a newer program", alter("PRAGMA user_version = 9"), 0, 2);
-    check("with other tables", alter("DROP TABLE overlay"), 0, 2);
     let flip = "UPDATE rehearsed SET body = zeroblob(9) WHERE height = 1";
     check("with a changed block", alter(flip), 0, 2);
     let zeros = "UPDATE rehearsed SET digest = zeroblob(32) WHERE height = 0";

@@ -1,11 +1,13 @@
 //! Progress of long work, with its rate and the time that remains.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fmt::Write;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::cli::Output;
 
-const BOUNDED: &str = "{prefix:>9} [{bar:32}] {human_pos}/{human_len} {msg}  {per_sec}  {eta} left";
-const UNBOUNDED: &str = "{prefix:>9} {spinner} {human_pos} {msg}  {per_sec}  {elapsed}";
+const BOUNDED: &str = "{prefix:>9} [{bar:32}] {human_pos}/{human_len} {msg}  {rate}  {eta} left";
+const UNBOUNDED: &str = "{prefix:>9} {spinner} {human_pos} {msg}  {rate}  {elapsed}";
 
 /// Starts a bar that counts `unit`, of which there are `length`; `None` where nobody knows.
 pub(crate) fn bar(
@@ -22,5 +24,10 @@ pub(crate) fn bar(
     let template = if length.is_some() { BOUNDED } else { UNBOUNDED };
     let style = ProgressStyle::with_template(template);
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-    bar.with_style(style.progress_chars("=> ")).with_prefix(verb).with_message(unit)
+    let rate = |state: &ProgressState, text: &mut dyn Write| {
+        // Nothing can be done about a terminal that takes no text.
+        let _ = write!(text, "{:.0}/s", state.per_sec());
+    };
+    let style = style.with_key("rate", rate).progress_chars("=> ");
+    bar.with_style(style).with_prefix(verb).with_message(unit)
 }

@@ -142,7 +142,14 @@ impl Bars {
         let rehearse = bars.rehearse.clone();
         options.rehearsed.subscribe(move |block| rehearse.inc(step(block.counts.txs)));
         let commit = bars.commit.clone();
-        options.committed.subscribe(move |block| commit.inc(step(block.counts.txs)));
+        options.committed.subscribe(move |block| {
+            if commit.position() == 0 {
+                // It has waited for the rehearsal until now.
+                commit.reset_elapsed();
+                commit.reset_eta();
+            }
+            commit.inc(step(block.counts.txs));
+        });
         bars
     }
 

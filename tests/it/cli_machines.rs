@@ -171,6 +171,11 @@ fn a_recovery_that_halts_says_at_which_block_and_why() {
             (&report["halt"]["cause"], &report["halt"]["height"]),
             (&cause.into(), &2.into())
         );
+        let bundle = report["bundles"][0].as_str().expect("the path of a bundle");
+        let words = ["node", "replay", bundle, "--json"];
+        let (output, replayed, _) = Output::captured();
+        let exit = run_with(bench.node.registry.clone(), words, output);
+        assert_eq!(exit, Exit::Done, "the failure is reproduced: {}", replayed.text());
         let (exit, out, err) = bench.run("recover");
         assert_eq!(exit, Exit::Halted, "{out}{err}");
         assert!(out.contains("halted before the end"), "{out}");

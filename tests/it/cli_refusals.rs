@@ -8,10 +8,11 @@ use rewake::exec::{Intake, NewEvent, Recovery, RecoveryOptions, SystemClock, exa
 use rewake::machine::Registry;
 use rewake::machine::ledger::{Account, Header, Transfer};
 use rewake::store::{DataDir, Repairs};
-use rewake::types::{Bytes, Height};
+use rewake::types::Height;
 use rusqlite::Connection;
 
 use crate::cli::{files, generated, rewake};
+use crate::nodes::tx;
 
 /// What is done to a sound node, and what every command then says of it.
 struct Case {
@@ -65,8 +66,7 @@ fn recover(data: &Path) {
 }
 
 fn transfer(nonce: u64) -> NewEvent {
-    let transfer = Transfer { from: Account(1), to: Account(2), amount: 1, nonce };
-    NewEvent::Tx { id: transfer.id(), payload: Bytes::from(transfer.encode()) }
+    tx(&Transfer { from: Account(1), to: Account(2), amount: 1, nonce })
 }
 
 /// An empty block after the generated ones.

@@ -12,7 +12,6 @@ use rewake::types::Height;
 use rusqlite::Connection;
 
 use crate::cli::{files, generated, rewake};
-use crate::nodes::tx;
 
 /// What is done to a sound node, and what every command then says of it.
 struct Case {
@@ -66,7 +65,8 @@ fn recover(data: &Path) {
 }
 
 fn transfer(nonce: u64) -> NewEvent {
-    tx(&Transfer { from: Account(1), to: Account(2), amount: 1, nonce })
+    let transfer = Transfer { from: Account(1), to: Account(2), amount: 1, nonce };
+    NewEvent::Tx { id: transfer.id(), payload: transfer.encode().as_slice().into() }
 }
 
 /// An empty block after the generated ones.

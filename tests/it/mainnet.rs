@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::program::{json, kill, real_data, run, start};
+use crate::program::{json, kill, real_data, start};
 use crate::scripted::copy_files;
 use rewake::store::DataDir;
 
@@ -118,7 +118,23 @@ fn a_bundle_of_a_mainnet_block_replays_with_nothing_else_there() {
     let bundle = scratch.path().join("block.rwb").display().to_string();
     json(&["bundle", "--data", &data, "--from", LAST, "--to", LAST, "-o", &bundle], 0);
     fs::remove_dir_all(&node).expect("the node can be deleted");
-    let replayed = run(&["replay", &bundle]);
-    let text = String::from_utf8_lossy(&replayed.stdout);
-    assert_eq!(replayed.status.code(), Some(0), "{text}");
+    json(&["replay", &bundle], 0);
+}
+
+#[test]
+fn what_is_no_block_of_a_known_fork_is_refused_and_makes_no_node() {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let (node, file) = (scratch.path().join("node"), scratch.path().join("block.json"));
+    fs::write(&file, "{ \"block\": {\n  \"hash\": 7 } }").expect("a file");
+    let (data, file) = (node.display().to_string(), file.display().to_string());
+    for (fork, code, expected) in [
+        ("mainnet", 2, "block.json: line 2, column"),
+        ("Metropolis", 6, "fork \"Metropolis\" is unknown"),
+        ("Constantinople", 6, "is not supported"),
+    ] {
+        let told = json(&["import", "eth", "--data", &data, "--fork", fork, &file], code);
+        assert!(told["error"].as_str().expect("a sentence").contains(expected), "{told}");
+        assert!(told["advice"].is_string(), "{told}");
+        assert!(!node.exists(), "{fork}: a node was made");
+    }
 }

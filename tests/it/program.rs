@@ -1,36 +1,22 @@
-//! The program as a user runs it, and the real data that it is run on.
+//! The program on real data and under signals, for tests that run it whole.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
-/// Prepares a run of the program.
-pub fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rewake"));
-    command.args(arguments).stdin(Stdio::null());
-    command
-}
-
-/// Runs the program to its end.
-pub fn run(arguments: &[&str]) -> Output {
-    command(arguments).output().expect("the program runs")
-}
+use crate::cli::{program, run};
 
 /// Runs the program with `--json`, expects an exit code, and returns the object on its last line.
 pub fn json(arguments: &[&str], code: i32) -> Value {
-    let output = run(&[arguments, &["--json"]].concat());
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}{said}");
-    let line = text.lines().last().unwrap_or_default();
-    serde_json::from_str(line).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"))
+    run(program().args(arguments).arg("--json")).expect(code).json()
 }
 
 /// Starts the program and leaves it running.
 pub fn start(arguments: &[&str]) -> Child {
-    let mut command = command(arguments);
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts")
+    let mut command = program();
+    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("the program starts")
 }
 
 /// Kills a program that is still running; says whether it was, and that the signal was its end.

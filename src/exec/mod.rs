@@ -1,11 +1,13 @@
 //! Execution: where the store and the machine meet.
 
 mod above;
+mod apart;
 mod block;
 mod bus;
 mod clock;
 mod commit;
 mod intake;
+mod options;
 mod panic_guard;
 mod quarantine;
 mod reader;
@@ -23,10 +25,11 @@ pub use bus::{Bus, Committed, Rehearsed};
 pub use clock::{Clock, SystemClock};
 pub use commit::{CommitMode, Difference};
 pub use intake::{Intake, IntakeError, Logged, NewEvent, PAYLOAD_BYTES_MAX};
+pub use options::{Gate, RecoveryOptions};
 pub use quarantine::{Held, Quarantine, QuarantineError, Settlement};
 pub use reader::{BlockReader, PendingBlock};
 pub(crate) use reader::{TxWindow, tx_input};
-pub use recover::{Gate, RecoverError, Recovery, RecoveryOptions};
+pub use recover::{RecoverError, Recovery};
 pub use rehearsed::RehearsedBlock;
 pub(crate) use report::peak_rss_bytes;
 pub use report::{Halt, HaltCause, Outcome, Report};

@@ -2,77 +2,21 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
-
-use serde::{Deserialize, Serialize};
 
 use crate::diff::Verdicts;
 use crate::event::{EventBody, Ruling, Verdict};
-use crate::exec::bus::{Bus, Committed, Rehearsed};
+use crate::exec::apart::{Abandoned, rehearse_apart};
 use crate::exec::commit::{CommitError, CommitParts, Committer};
 use crate::exec::report::{Halt, HaltCause, Outcome, Report, peak_rss_bytes};
-use crate::exec::sandbox::{Extent, FailedBlock, RehearseError, Sandbox, SandboxParts};
+use crate::exec::sandbox::{Extent, RehearseError, Sandbox, SandboxParts};
 use crate::exec::{
-    BlockFailure, BlockReader, CommitMode, Examined, Executor, ExecutorSettings, Running, watched,
+    BlockFailure, BlockReader, Examined, Executor, Gate, RecoveryOptions, Running, watched,
 };
 use crate::machine::PoisonPolicy;
-use crate::plan::BatchLimits;
 use crate::recovery::Label;
 use crate::store::{Problem, SandboxDb, StoreError};
 use crate::types::{Height, Seq};
-
-/// When rehearsed blocks are committed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Gate {
-    /// After the whole backlog is rehearsed.
-    #[default]
-    All,
-    /// Batch by batch, for very long backlogs.
-    Batch,
-}
-
-type OnFailure = dyn Fn(&FailedBlock) -> Option<PathBuf> + Send + Sync;
-
-/// How a recovery works; none of it changes its result.
-#[derive(Clone)]
-pub struct RecoveryOptions {
-    /// Where committed effects come from.
-    pub commit: CommitMode,
-    /// When they are committed.
-    pub gate: Gate,
-    /// When a batch is full.
-    pub batch: BatchLimits,
-    /// Bytes of memory for what is rehearsed and not committed; beyond it the sandbox database is used.
-    pub memory_bytes: usize,
-    /// Longest time that one step of a block may take; then it is stopped, and given up on after as long again.
-    pub step_time_max: Duration,
-    /// How blocks are executed.
-    pub executor: ExecutorSettings,
-    /// Told what is rehearsed.
-    pub rehearsed: Bus<Rehearsed>,
-    /// Told what is committed.
-    pub committed: Bus<Committed>,
-    /// Called with each block that cannot be executed; may write a bundle and return its path.
-    pub on_failure: Option<Arc<OnFailure>>,
-}
-
-impl Default for RecoveryOptions {
-    fn default() -> Self {
-        Self {
-            commit: CommitMode::default(),
-            gate: Gate::default(),
-            batch: BatchLimits::default(),
-            memory_bytes: 64 << 20,
-            step_time_max: Duration::from_secs(30),
-            executor: ExecutorSettings::default(),
-            rehearsed: Bus::default(),
-            committed: Bus::default(),
-            on_failure: None,
-        }
-    }
-}
 
 /// Threads that may be given up on before recovery halts.
 const ABANDONED_MAX: u32 = 8;
@@ -213,7 +157,7 @@ impl Recovery {
         let clock = Instant::now();
         let (mut extent, mut halted) = (extent, None);
         let stopped = loop {
-            match self.rehearse_watched(sandbox, extent) {
+            match rehearse_apart(sandbox, extent, self.options.step_time_max) {
                 Ok((back, Ok(()))) => {
                     sandbox = back;
                     break halted.map_or(Ok(()), |halt| Err(Stop::Halt(halt)));
@@ -238,50 +182,6 @@ impl Recovery {
         self.tally.rehearse += clock.elapsed();
         self.tally.retries = sandbox.retries();
         (Ok(sandbox), stopped)
-    }
-
-    /// Rehearses on a thread of its own, so that a step that never ends can be given up on.
-    fn rehearse_watched(
-        &self,
-        mut sandbox: Sandbox,
-        extent: Extent,
-    ) -> Result<(Sandbox, Result<(), RehearseError>), Box<Abandoned>> {
-        let (watch, spill) = (Arc::clone(sandbox.watch()), Arc::clone(sandbox.spill()));
-        let (sender, receiver) = mpsc::channel();
-        let spawned = std::thread::Builder::new().name("rehearse".to_owned()).spawn(move || {
-            let result = sandbox.rehearse(extent);
-            // Nobody receives where this thread was given up on.
-            let _ = sender.send((sandbox, result));
-        });
-        if let Err(error) = spawned {
-            let reason = format!("no thread can be started: {error}");
-            return Err(Box::new(Abandoned { running: None, database: spill.abandon(), reason }));
-        }
-        let limit = self.options.step_time_max;
-        loop {
-            match receiver.recv_timeout((limit / 4).clamp(MILLISECOND, 100 * MILLISECOND)) {
-                Ok(done) => return Ok(done),
-                Err(RecvTimeoutError::Disconnected) => {
-                    let reason = "the rehearsing thread ended without an answer".to_owned();
-                    return Err(Box::new(Abandoned {
-                        running: None,
-                        database: spill.abandon(),
-                        reason,
-                    }));
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            let Some(running) = watch.running().filter(|running| running.time > limit) else {
-                continue;
-            };
-            watch.stop(running.step);
-            if running.time > limit * 2 {
-                let limit_ms = limit.as_millis();
-                let reason = format!("ran longer than {limit_ms} ms and did not stop");
-                let (running, database) = (Some(running), spill.abandon());
-                return Err(Box::new(Abandoned { running, database, reason }));
-            }
-        }
     }
 
     fn deal_with(&mut self, sandbox: &mut Sandbox, error: RehearseError) -> Result<(), Stop> {
@@ -405,17 +305,8 @@ impl Recovery {
     }
 }
 
-const MILLISECOND: Duration = Duration::from_millis(1);
-
 /// The block at which recovery halts, where it does, and why.
 type HaltsAt = Option<(Height, Halt)>;
-
-/// A rehearsing thread that was given up on.
-struct Abandoned {
-    running: Option<Running>,
-    database: Option<SandboxDb>,
-    reason: String,
-}
 
 fn halt(failure: &BlockFailure) -> Halt {
     let (cause, height) = match failure {

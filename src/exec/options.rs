@@ -1,0 +1,64 @@
+//! How a recovery works; none of it changes its result.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::exec::bus::{Bus, Committed, Rehearsed};
+use crate::exec::sandbox::FailedBlock;
+use crate::exec::{CommitMode, ExecutorSettings};
+use crate::plan::BatchLimits;
+
+/// When rehearsed blocks are committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// After the whole backlog is rehearsed.
+    #[default]
+    All,
+    /// Batch by batch, for very long backlogs.
+    Batch,
+}
+
+type OnFailure = dyn Fn(&FailedBlock) -> Option<PathBuf> + Send + Sync;
+
+/// How a recovery works; none of it changes its result.
+#[derive(Clone)]
+pub struct RecoveryOptions {
+    /// Where committed effects come from.
+    pub commit: CommitMode,
+    /// When they are committed.
+    pub gate: Gate,
+    /// When a batch is full.
+    pub batch: BatchLimits,
+    /// Bytes of memory for what is rehearsed and not committed; beyond it the sandbox database is used.
+    pub memory_bytes: usize,
+    /// Longest time that one step of a block may take; then it is stopped, and given up on after as long again.
+    pub step_time_max: Duration,
+    /// How blocks are executed.
+    pub executor: ExecutorSettings,
+    /// Told what is rehearsed.
+    pub rehearsed: Bus<Rehearsed>,
+    /// Told what is committed.
+    pub committed: Bus<Committed>,
+    /// Called with each block that cannot be executed; may write a bundle and return its path.
+    pub on_failure: Option<Arc<OnFailure>>,
+}
+
+impl Default for RecoveryOptions {
+    fn default() -> Self {
+        Self {
+            commit: CommitMode::default(),
+            gate: Gate::default(),
+            batch: BatchLimits::default(),
+            memory_bytes: 64 << 20,
+            step_time_max: Duration::from_secs(30),
+            executor: ExecutorSettings::default(),
+            rehearsed: Bus::default(),
+            committed: Bus::default(),
+            on_failure: None,
+        }
+    }
+}

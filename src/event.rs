@@ -94,8 +94,6 @@ pub enum Ruling {
 
 /// The formats of an event that this program reads; the last one is written.
 pub const FORMATS: [u8; 2] = [0, 1];
-/// The format that is written.
-pub const FORMAT: u8 = 1;
 
 /// Number that stands for the kind of an event in its bytes and in the `kind` column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -338,7 +338,7 @@ fn row_before(store: &Store, from: Option<Height>) -> Option<StoredRow> {
 /// scan alone; else from the table.
 fn lanes_before(store: &Store, undone: &UndoneTo<'_>, findings: &mut Findings) -> StateDigest {
     let head = store.main().stored_head().ok().flatten().and_then(|(row, _)| row.state_digest);
-    let stored = store.main().lanes().ok().filter(|lanes| Some(lanes.digest()) == head);
+    let stored = store.main().stored_lanes().ok().filter(|lanes| Some(lanes.digest()) == head);
     let mut lanes = stored.unwrap_or_else(|| match TableScan::run(store, |_, _| {}) {
         Ok(scan) => scan.lanes,
         Err(error) => {

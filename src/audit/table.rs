@@ -119,7 +119,7 @@ fn compare_digests(
     findings: &mut Findings,
 ) {
     let scanned = scan.lanes.digest();
-    match store.main().lanes() {
+    match store.main().stored_lanes() {
         Ok(lanes) if lanes.digest() == scanned => {}
         Ok(lanes) => findings.add(Finding::digests(What::StateLanes, scanned, lanes.digest())),
         Err(error) => findings.add(Finding::new(What::Table, "the lanes", error.to_string())),

@@ -120,7 +120,6 @@ const fn of_outcome(outcome: Outcome, cause: Option<HaltCause>) -> Exit {
         (Outcome::RecoveredWithQuarantine, _) => Exit::Quarantined,
         (Outcome::Halted, Some(HaltCause::Difference)) => Exit::Diverged,
         (Outcome::Halted, Some(HaltCause::Poison | HaltCause::Check) | None) => Exit::Halted,
-        (Outcome::Refused, _) => Exit::Corrupt,
     }
 }
 

@@ -199,7 +199,6 @@ fn headline(report: &Report) -> String {
                 .to_owned()
         }
         Outcome::Halted => "halted before the end: what was verified is confirmed".to_owned(),
-        Outcome::Refused => "refused: nothing was done".to_owned(),
     }
 }
 

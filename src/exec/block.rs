@@ -1,5 +1,6 @@
 //! Executes one block above a state: the one loop through the machine contract, used by every phase.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -174,11 +175,14 @@ impl Executor {
         run.step(Writer::End, None, |context| block.end(&receipts, context))?;
         let Run { overlay, access, retries, .. } = run;
         let (changes, writers) = overlay.finish();
-        let after = After { below, changes: &changes };
+        let after = After { below, changes: &changes, failed: RefCell::default() };
         let outcome = BlockOutcome { receipts: &receipts, changes: &changes, state: &after };
         self.watch.begin(input.height, None);
         let checked = panic_guard::run(|| catch_unwind(AssertUnwindSafe(|| block.check(&outcome))));
         self.watch.end();
+        if let Some(error) = after.failed.take() {
+            return Err(error.into());
+        }
         match checked {
             Ok(Ok(())) => Ok(Executed { receipts, changes, writers, access, retries }),
             Ok(Err(failure)) => Err(BlockFailure::Check { height: input.height, failure }),
@@ -276,13 +280,21 @@ impl Run<'_> {
 struct After<'a> {
     below: &'a dyn StateRead,
     changes: &'a ChangeSet,
+    /// The first failure to read, which is no fault of the block.
+    failed: RefCell<Option<StateError>>,
+}
+
+impl After<'_> {
+    fn note(&self, error: &StateError) {
+        self.failed.borrow_mut().get_or_insert_with(|| error.clone());
+    }
 }
 
 impl StateRead for After<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
         match self.changes.find(key) {
             Some(change) => Ok(change.after.clone()),
-            None => self.below.get(key),
+            None => self.below.get(key).inspect_err(|error| self.note(error)),
         }
     }
 
@@ -290,5 +302,6 @@ impl StateRead for After<'_> {
         let above = self.changes.changes().iter().filter(|change| change.key.starts_with(prefix));
         let above = above.map(|change| (change.key.clone(), change.after.clone())).collect();
         crate::state::scan_layered(self.below, above, prefix, visit)
+            .inspect_err(|error| self.note(error))
     }
 }

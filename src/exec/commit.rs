@@ -134,8 +134,11 @@ impl Committer {
         let mut batch = Vec::new();
         let mut size = BatchSize::default();
         while let Some(block) = rehearsal.next_block()? {
-            if let Some(reexecution) = &mut self.reexecution {
-                reexecution.repeat(&block)?;
+            let repeated = self.reexecution.as_mut().map(|again| again.repeat(&block));
+            if let Some(Err(error)) = repeated {
+                // What was verified until here is committed all the same.
+                self.write(&batch)?;
+                return Err(error);
             }
             size.add(crate::codec::count(block.txs.len()), crate::codec::count(block.memory()));
             batch.push(block);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::diff::{Backlog, OrderError};
 use crate::event::{EventBody, Order, Patch, Ruling, Tx, Verdict};
-use crate::exec::{Clock, Examined};
+use crate::exec::start::fold_from;
+use crate::exec::{Clock, Examined, Settlement};
 use crate::store::{LogHead, Store, StoreError};
 use crate::types::{Bytes, Height, Seq, TxId};
 
@@ -37,8 +38,8 @@ pub enum NewEvent {
     Settle {
         /// Position of the transaction.
         tx: Seq,
-        /// Release or discard.
-        ruling: Ruling,
+        /// What was decided.
+        settlement: Settlement,
     },
 }
 
@@ -89,13 +90,16 @@ pub struct Intake {
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
     backlog: Backlog,
+    /// How far the backlog was folded.
+    head: LogHead,
 }
 
 impl Intake {
     /// Opens the intake of a node that was examined.
     #[must_use]
     pub fn new(node: &Examined, clock: Arc<dyn Clock>) -> Self {
-        Self { store: Arc::clone(&node.store), clock, backlog: node.backlog.clone() }
+        let (store, backlog) = (Arc::clone(&node.store), node.backlog.clone());
+        Self { store, clock, backlog, head: node.log_head }
     }
 
     /// Returns what the log holds beyond the checkpoint at which the node was examined.
@@ -118,6 +122,11 @@ impl Intake {
     /// [`IntakeError`]; the log is as it was, unless the problem is that the outcome of a commit is unknown.
     pub fn append(&mut self, events: Vec<NewEvent>) -> Result<Vec<Logged>, IntakeError> {
         let mut log = self.store.log();
+        if log.head() != self.head {
+            // A recovery or another intake has logged since.
+            fold_from(&log, self.head, &mut self.backlog)?;
+            self.head = log.head();
+        }
         let saved = self.backlog.marks();
         let mut staging = Staging {
             backlog: &mut self.backlog,
@@ -142,11 +151,14 @@ impl Intake {
         if staged.is_empty() {
             return Ok(logged);
         }
-        if let Err(error) = log.append(self.clock.now(), &staged) {
-            staging.staged = staged;
-            staging.undo();
-            self.backlog.restore(&saved);
-            return Err(error.into());
+        match log.append(self.clock.now(), &staged) {
+            Ok(appended) => self.head = appended.head,
+            Err(error) => {
+                staging.staged = staged;
+                staging.undo();
+                self.backlog.restore(&saved);
+                return Err(error.into());
+            }
         }
         Ok(logged)
     }
@@ -173,8 +185,11 @@ impl Staging<'_> {
         event: NewEvent,
     ) -> Result<Logged, IntakeError> {
         let body = match event {
-            NewEvent::Patch(patch) => EventBody::Patch(patch),
-            NewEvent::Settle { tx, ruling } => {
+            // Whoever made it need not have sorted it, and bytes out of order could never be read back.
+            NewEvent::Patch(Patch { label, replaces_state, entries }) => {
+                EventBody::Patch(Patch::new(label, replaces_state, entries))
+            }
+            NewEvent::Settle { tx, settlement } => {
                 let is_held = match self.backlog.verdicts.last_on(tx) {
                     Some(last) => matches!(last, Ruling::Quarantine { .. }),
                     None => held(tx)?,
@@ -182,7 +197,7 @@ impl Staging<'_> {
                 if !is_held {
                     return Err(IntakeError::NotHeld { tx });
                 }
-                EventBody::Verdict(Verdict { tx, ruling })
+                EventBody::Verdict(Verdict { tx, ruling: settlement.into() })
             }
             NewEvent::Tx { id, payload } => {
                 if payload.len() > PAYLOAD_BYTES_MAX {

@@ -38,6 +38,15 @@ pub enum Settlement {
     Discard,
 }
 
+impl From<Settlement> for Ruling {
+    fn from(settlement: Settlement) -> Self {
+        match settlement {
+            Settlement::Release => Self::Release,
+            Settlement::Discard => Self::Discard,
+        }
+    }
+}
+
 /// Why a transaction was not settled.
 #[derive(Debug, thiserror::Error)]
 pub enum QuarantineError {
@@ -150,12 +159,8 @@ impl<'a> Quarantine<'a> {
         if !self.held.contains_key(&tx) {
             return Err(QuarantineError::NotHeld(tx));
         }
-        let ruling = match settlement {
-            Settlement::Release => Ruling::Release,
-            Settlement::Discard => Ruling::Discard,
-        };
         let mut intake = Intake::new(self.node, clock);
-        let logged = intake.append(vec![NewEvent::Settle { tx, ruling }])?;
+        let logged = intake.append(vec![NewEvent::Settle { tx, settlement }])?;
         self.held.remove(&tx);
         logged.first().copied().ok_or(QuarantineError::NotHeld(tx))
     }

@@ -62,6 +62,13 @@ impl BlockReader {
         Self { store, verdicts, next, end, events, window, since }
     }
 
+    /// Stops at a position, whatever is logged after it.
+    #[must_use]
+    pub fn until(mut self, end: u64) -> Self {
+        self.end = self.end.min(end);
+        self
+    }
+
     /// Returns the next ordered block; `None` at the end of the log.
     ///
     /// # Errors
@@ -110,7 +117,8 @@ impl BlockReader {
         for seq in order.txs {
             let tx = match self.window.find(seq) {
                 Some(tx) => tx,
-                None => tx_input(&self.store.log().event(seq)?),
+                // Received before the checkpoint: start-up has not verified it.
+                None => tx_input(&self.store.log().linked(seq)?),
             };
             txs.push(tx);
             if let Some((verdict, reason)) = self.verdicts.quarantine(event.seq, seq) {

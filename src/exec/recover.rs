@@ -102,13 +102,12 @@ impl Recovery {
         };
         let report = self.report(&committer, halt, started)?;
         self.node.checkpoint = self.node.store.main().head()?;
-        self.node.log_head = self.node.store.log().head();
-        self.node.backlog.verdicts = (*self.verdicts).clone();
-        if report.halt.is_none() {
-            self.node.label = Label::InSync;
-            let backlog = &mut self.node.backlog;
-            (backlog.blocks, backlog.txs, backlog.first) = (0, 0, None);
-        }
+        let backlog = &mut self.node.backlog;
+        backlog.blocks = backlog.blocks.saturating_sub(report.blocks);
+        backlog.txs = backlog.txs.saturating_sub(report.counts.txs);
+        backlog.first = report.halt.as_ref().and_then(|halt| halt.height);
+        // The verdicts of this recovery, and whatever else was logged beside it.
+        self.node.catch_up()?;
         Ok((self.node, report))
     }
 
@@ -135,6 +134,10 @@ impl Recovery {
                 None => committer.commit(rehearsal),
             };
             self.tally.commit += clock.elapsed();
+            if matches!(committed, Err(CommitError::Differs(_))) {
+                // One of the two executions is wrong, and nobody knows which: neither is to be gone on with.
+                sandbox.spill().remove()?;
+            }
             committed.map_err(commit_stop)?;
             sandbox.committed()?;
             rehearsed?;
@@ -251,6 +254,7 @@ impl Recovery {
             executor: self.executor(),
             checkpoint: self.node.store.main().head()?,
             verdicts: Arc::clone(&self.verdicts),
+            end: self.node.log_head.seq,
             bus: self.options.rehearsed.clone(),
             memory_bytes: self.options.memory_bytes,
         };
@@ -264,6 +268,7 @@ impl Recovery {
     fn reader(&self) -> BlockReader {
         let after = self.node.checkpoint.as_ref().map(|row| row.order.seq);
         BlockReader::new(Arc::clone(&self.node.store), after, Arc::clone(&self.verdicts))
+            .until(self.node.log_head.seq)
     }
 
     fn report(

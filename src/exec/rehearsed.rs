@@ -1,6 +1,6 @@
 //! A rehearsed block: all that its commit needs, and its canonical bytes for the sandbox database.
 
-use crate::block::{OrderRef, Receipts};
+use crate::block::{OrderRef, Receipts, Status};
 use crate::codec::{CodecError, Reader, Writer, count};
 use crate::event::{decode_seqs, encode_seqs};
 use crate::exec::{Executed, PendingBlock};
@@ -61,8 +61,15 @@ impl RehearsedBlock {
         let changes = self.changes.changes().iter();
         let changes = changes
             .map(|change| 96 + change.key.len() + value(&change.before) + value(&change.after));
-        let receipts = self.receipts.0.iter().map(|receipt| 64 + receipt.output.len());
-        let rest = self.header.len() + 8 * self.writers.len() + 16 * self.txs.len() + 256;
+        let reason = |status: &Status| match status {
+            Status::Applied => 0,
+            Status::Rejected(reason) | Status::Quarantined(reason) => reason.len(),
+        };
+        let receipts = self.receipts.0.iter();
+        let receipts = receipts.map(|one| 64 + one.output.len() + reason(&one.status));
+        let pairs = 2 * self.settled.len() + 3 * self.quarantined.len();
+        let seqs = 2 * self.txs.len() + self.received.len() + pairs;
+        let rest = self.header.len() + 8 * (self.writers.len() + seqs) + 256;
         changes.sum::<usize>() + receipts.sum::<usize>() + rest
     }
 

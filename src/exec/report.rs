@@ -19,8 +19,6 @@ pub enum Outcome {
     RecoveredWithQuarantine,
     /// It stopped before the end; what was verified until then is committed.
     Halted,
-    /// Nothing was done.
-    Refused,
 }
 
 /// Why a recovery stopped before the end.

@@ -1,6 +1,6 @@
 //! The sandbox: rehearses the backlog above the checkpoint, and alone can make a [`Rehearsal`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub(crate) struct SandboxParts {
     pub(crate) executor: Executor,
     pub(crate) checkpoint: Option<BlockRow>,
     pub(crate) verdicts: Arc<Verdicts>,
+    /// Position of the last event that was examined: what is logged after it is not rehearsed.
+    pub(crate) end: u64,
     pub(crate) bus: Bus<Rehearsed>,
     /// Bytes of memory for rehearsed blocks, and as many for the state above the checkpoint.
     pub(crate) memory_bytes: usize,
@@ -89,7 +91,8 @@ impl Sandbox {
         let parent = parts.checkpoint.as_ref().map_or(Digest::ZERO, BlockRow::digest);
         let base = SandboxBase { machine, parent };
         let Some(database) = found else { return Self::assemble(parts, base, None) };
-        let resume = Resume::find(&parts.store, &database, &base, parts.checkpoint.as_ref());
+        let (checkpoint, verdicts) = (parts.checkpoint.as_ref(), &parts.verdicts);
+        let resume = Resume::find(&parts.store, &database, &base, checkpoint, verdicts);
         let resume = match resume {
             Err(error) if error.problem.is_of_content() => None,
             found => found?,
@@ -107,7 +110,7 @@ impl Sandbox {
         base: SandboxBase,
         found: Option<(SandboxDb, Resume)>,
     ) -> Result<Self, StoreError> {
-        let SandboxParts { store, executor, checkpoint, verdicts, bus, memory_bytes } = parts;
+        let SandboxParts { store, executor, checkpoint, verdicts, end, bus, memory_bytes } = parts;
         let (database, resume) = found.unzip();
         let spill = Arc::new(Spill::new(Arc::clone(&store), base, database));
         let mut state = AboveCheckpoint::new(Arc::clone(&store), Arc::clone(&spill), memory_bytes);
@@ -128,7 +131,7 @@ impl Sandbox {
                 resumed += 1;
             }
         }
-        let reader = BlockReader::new(store, after, verdicts);
+        let reader = BlockReader::new(store, after, verdicts).until(end);
         let held = None;
         Ok(Self { executor, reader, held, state, spill, rehearsal, memory_bytes, bus, resumed })
     }
@@ -308,6 +311,7 @@ impl Resume {
         database: &SandboxDb,
         base: &SandboxBase,
         checkpoint: Option<&BlockRow>,
+        verdicts: &Verdicts,
     ) -> Result<Option<Self>, StoreError> {
         let Some(found) = database.base()?.filter(|found| found.machine == base.machine) else {
             return Ok(None);
@@ -325,7 +329,8 @@ impl Resume {
             // A block between the two may have been committed from memory, by a process whose commit was lost since.
             let holds = log.head().seq >= block.order.seq.get()
                 && log.event(block.order.seq)?.chain == block.order.chain
-                && !log.has_order_between(after, block.order.seq)?;
+                && !log.has_order_between(after, block.order.seq)?
+                && obeys(&block, verdicts);
             if !holds {
                 return Ok(None);
             }
@@ -344,6 +349,16 @@ fn rehearsed_from(
 ) -> Result<Option<RehearsedBlock>, StoreError> {
     let Some((height, body)) = database.block_from(height)? else { return Ok(None) };
     RehearsedBlock::decode(&body).map(Some).map_err(|error| database.codec(height, error))
+}
+
+/// Says whether a block keeps out exactly the transactions that the log's verdicts keep out.
+fn obeys(block: &RehearsedBlock, verdicts: &Verdicts) -> bool {
+    let kept_out: BTreeMap<_, _> =
+        block.quarantined.iter().map(|entry| (entry.tx, entry.verdict)).collect();
+    block.txs.iter().all(|tx| {
+        let ruled = verdicts.quarantine(block.order.seq, *tx).map(|(verdict, _)| verdict);
+        ruled == kept_out.get(tx).copied()
+    })
 }
 
 /// Says whether the checkpoint is a block of this very rehearsal, committed before the crash.

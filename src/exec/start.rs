@@ -11,7 +11,7 @@ use crate::recovery::{
     Action, ChainSeen, CheckpointSeen, Files, Label, MachineSeen, Observation, PendingSeen,
     WitnessSeen, decide,
 };
-use crate::store::{DataDir, LogHead, Problem, Repairs, Store, StoreError, StoredEvent};
+use crate::store::{DataDir, Log, LogHead, Problem, Repairs, Store, StoreError, StoredEvent};
 use crate::types::{Height, Seq};
 
 /// Bytes of event bodies that are read at once.
@@ -31,6 +31,24 @@ pub struct Examined {
     pub backlog: Backlog,
     /// The label of the decision, one that does not refuse.
     pub label: Label,
+}
+
+impl Examined {
+    /// Takes up what was logged since the node was examined, by its intake or by a recovery.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it cannot be read or does not follow from what came before it.
+    pub fn catch_up(&mut self) -> Result<(), StoreError> {
+        let log = self.store.log();
+        fold_from(&log, self.log_head, &mut self.backlog)?;
+        self.log_head = log.head();
+        self.label = match (self.backlog.blocks, &self.checkpoint) {
+            (0, _) => Label::InSync,
+            (_, Some(_)) => Label::Behind,
+            (_, None) => Label::NeverCommitted,
+        };
+        Ok(())
+    }
 }
 
 /// Why a node is not touched.
@@ -175,19 +193,15 @@ impl Observer<'_> {
                 backlog.receive(seq);
             }
         }
-        match fold_from(self.store, head, backlog) {
+        match fold_from(&self.store.log(), head, backlog) {
             Ok(()) => Ok(ChainSeen::Whole),
-            Err(Broken::Store(error)) => match error.problem {
+            Err(error) => match error.problem {
                 Problem::Damaged(_) | Problem::Codec { .. } => {
                     self.detail = Some(error.to_string());
                     Ok(ChainSeen::BrokenAfter)
                 }
                 _ => Err(error),
             },
-            Err(Broken::At(detail)) => {
-                self.detail = Some(detail);
-                Ok(ChainSeen::BrokenAfter)
-            }
         }
     }
 
@@ -264,39 +278,31 @@ const fn advice(label: Label) -> &'static str {
     }
 }
 
-enum Broken {
-    Store(StoreError),
-    At(String),
-}
-
-impl From<StoreError> for Broken {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
 /// Reads the events after a head, verifies that each follows from the one before, and folds them.
-fn fold_from(store: &Store, mut head: LogHead, backlog: &mut Backlog) -> Result<(), Broken> {
-    let end = store.log().head().seq;
+pub(crate) fn fold_from(
+    log: &Log,
+    mut head: LogHead,
+    backlog: &mut Backlog,
+) -> Result<(), StoreError> {
+    let end = log.head().seq;
     while head.seq < end {
-        let events = store.log().read(head.next(), READ_BYTES)?;
+        let events = log.read(head.next(), READ_BYTES)?;
         for event in &events {
             if event.chain_after(head.chain) != event.chain {
-                return Err(Broken::At(broken_link(event)));
+                return Err(log.damaged(event.seq, "does not follow from the event before it"));
             }
             // Most events are transactions, whose bytes nobody needs to look at here.
             if event.kind == Kind::Tx && event.body.len() >= 32 {
                 backlog.receive(event.seq);
             } else {
-                let body = event.decode().map_err(|error| store.log().codec(event.seq, error))?;
+                let body = event.decode().map_err(|error| log.codec(event.seq, error))?;
                 let folded = backlog.fold(event.seq, &body);
-                folded
-                    .map_err(|error| Broken::At(format!("event {}: {error}", event.seq.get())))?;
+                folded.map_err(|error| log.damaged(event.seq, &format!("cannot be: {error}")))?;
             }
             head = LogHead { seq: event.seq.get(), chain: event.chain };
         }
         if events.is_empty() {
-            return Err(Broken::At(format!("event {} is missing", head.next().get())));
+            return Err(log.damaged(head.next(), "is missing"));
         }
     }
     Ok(())

@@ -26,7 +26,7 @@ pub struct DataDir {
     path: PathBuf,
 }
 
-/// Repairs that an operator may ask for when a node is opened. Each is refused unless it is needed.
+/// Repairs that an operator may ask for when a node is opened. Each does nothing unless it is needed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Repairs {
     /// Make a new `main.db` where it is missing: everything in it follows from the log.

@@ -250,6 +250,22 @@ impl Log {
         found.pop().ok_or_else(|| self.damaged(seq, "is missing"))
     }
 
+    /// Reads one event and verifies that it follows from its predecessor.
+    ///
+    /// # Errors
+    /// As [`Log::event`]; [`Problem::Damaged`] where the link does not hold.
+    pub fn linked(&self, seq: Seq) -> Result<StoredEvent, StoreError> {
+        let before = match Seq::new(seq.get().saturating_sub(1)) {
+            Some(before) => self.event(before)?.chain,
+            None => Digest::ZERO,
+        };
+        let event = self.event(seq)?;
+        if event.chain_after(before) == event.chain {
+            return Ok(event);
+        }
+        Err(self.damaged(seq, "does not follow from the event before it"))
+    }
+
     /// Reads one event and decodes its body.
     ///
     /// # Errors
@@ -293,7 +309,8 @@ impl Log {
         StoreError::new(&self.database.file, Problem::Codec { place, error })
     }
 
-    fn damaged(&self, seq: Seq, what: &str) -> StoreError {
+    /// Names an event that is not as it must be.
+    pub(crate) fn damaged(&self, seq: Seq, what: &str) -> StoreError {
         let text = format!("event {} {what}", seq.get());
         StoreError::new(&self.database.file, Problem::Damaged(text))
     }

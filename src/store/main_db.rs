@@ -139,8 +139,23 @@ impl Main {
     /// Returns the accumulator under the state digest at the checkpoint.
     ///
     /// # Errors
-    /// [`StoreError`] where it cannot be read.
+    /// [`StoreError`] where it cannot be read or is not that of the checkpoint's row.
     pub fn lanes(&self) -> Result<StateDigest, StoreError> {
+        let lanes = self.stored_lanes()?;
+        let said = self.database.on(|sql| blocks::find(sql, Find::Last))?;
+        let said = said.and_then(|(row, _)| row.state_digest);
+        if said.is_some_and(|said| said != lanes.digest()) {
+            let text = "the lanes of the state digest are not those of the last block".to_owned();
+            return Err(StoreError::new(&self.database.file, Problem::Damaged(text)));
+        }
+        Ok(lanes)
+    }
+
+    /// Returns the accumulator as it is stored, whether or not the checkpoint's row agrees.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it cannot be read.
+    pub fn stored_lanes(&self) -> Result<StateDigest, StoreError> {
         let bytes: Vec<u8> = self
             .database
             .on(|sql| sql.query_row("SELECT lanes FROM main", [], |row| row.get(0)))?;

@@ -1,7 +1,7 @@
 //! The witness: a file outside the database that knows how far the log had been acknowledged.
 //!
 //! SQLite answers a cut write-ahead log with an older, healthy-looking database; only something outside it can tell.
-//! Two slots of 64 bytes are written in turn, so that a torn write leaves the other one whole:
+//! Two slots of 64 bytes, a page apart, are written in turn, so that a torn write leaves the other one whole:
 //! `magic [8] · turn u64 · seq u64 · chain [32] · checksum [8]`, little-endian; the checksum is the beginning of the
 //! BLAKE3 digest of the bytes before it. A `seq` of zero says that nothing was acknowledged yet.
 
@@ -15,6 +15,9 @@ use crate::types::Digest;
 
 const MAGIC: &[u8; 8] = b"rwkWIT01";
 const SLOT: usize = 64;
+/// Distance between the slots: a torn write may take its neighbours in the sector along, and a page is written as one.
+const STRIDE: usize = 4096;
+const FILE_BYTES: usize = STRIDE + SLOT;
 
 /// What the witness says.
 pub(crate) type WitnessMark = LogHead;
@@ -50,14 +53,14 @@ impl Witness {
         })?;
         let length =
             file.metadata().map_err(|error| StoreError::io(path, "looking", &error))?.len();
-        if length != 2 * SLOT as u64 {
-            let found = format!("it has {length} bytes, a witness has {}", 2 * SLOT);
+        if length != FILE_BYTES as u64 {
+            let found = format!("it has {length} bytes, a witness has {FILE_BYTES}");
             return Err(StoreError::new(path, Problem::Foreign(found)));
         }
-        let mut bytes = [0u8; 2 * SLOT];
+        let mut bytes = [0u8; FILE_BYTES];
         let read = file.read_exact_at(&mut bytes, 0);
         read.map_err(|error| StoreError::io(path, "reading", &error))?;
-        let slots = bytes.chunks_exact(SLOT).filter_map(read_slot);
+        let slots = bytes.chunks(STRIDE).filter_map(|page| read_slot(page.get(..SLOT)?));
         let Some((turn, mark)) = slots.max_by_key(|(turn, _)| *turn) else {
             let found = "neither of its slots is whole".to_owned();
             return Err(StoreError::new(path, Problem::Foreign(found)));
@@ -75,7 +78,7 @@ impl Witness {
     /// a witness that lags behind the log notices less, but never accuses falsely.
     pub(crate) fn write(&mut self, mark: WitnessMark) -> Result<(), StoreError> {
         let turn = self.turn.saturating_add(1);
-        let at = (turn % 2).saturating_mul(SLOT as u64);
+        let at = (turn % 2).saturating_mul(STRIDE as u64);
         let written = self.file.write_all_at(&slot_bytes(turn, mark), at);
         written.map_err(|error| StoreError::io(&self.path, "writing", &error))?;
         (self.turn, self.mark) = (turn, mark);

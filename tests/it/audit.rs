@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use rewake::audit::{AuditError, AuditRange, AuditReport, Finding, What, audit};
 use rewake::cli::{Exit, Output, run_with};
-use rewake::event::Ruling;
 use rewake::exec::{NewEvent, Outcome, RecoveryOptions};
 use rewake::generate::Workload;
 use rewake::machine::{MachineVersion, PoisonPolicy, Registry, StateMachine};
@@ -467,7 +466,10 @@ fn quarantined_transactions_are_kept_out_again_and_their_rows_are_held_against_t
     block(&node, 1, &[b"sa1", b"pa", b"sa2"]);
     assert_eq!(node.recover().outcome, Outcome::RecoveredWithQuarantine);
     let poison = Seq::new(2).expect("a position");
-    node.append(vec![NewEvent::Settle { tx: poison, ruling: Ruling::Release }]);
+    node.append(vec![NewEvent::Settle {
+        tx: poison,
+        settlement: rewake::exec::Settlement::Release,
+    }]);
     let (_, id) = probe(b"pa");
     node.append(vec![order(2, &[id])]);
     node.recover();

@@ -338,13 +338,13 @@ fn one_torn_slot_of_the_witness_is_survived_and_two_are_not() {
     let whole = fs::read(node.dir.file("WITNESS")).expect("a witness");
     for slot in [0, 1] {
         let mut torn = whole.clone();
-        torn[slot * 64 + 20] ^= 1;
+        torn[slot * 4096 + 20] ^= 1;
         fs::write(node.dir.file("WITNESS"), &torn).expect("a torn witness");
         assert_eq!(label(&node), Label::InSync, "slot {slot}");
     }
     let mut torn = whole;
     torn[20] ^= 1;
-    torn[84] ^= 1;
+    torn[4096 + 20] ^= 1;
     fs::write(node.dir.file("WITNESS"), &torn).expect("a torn witness");
     check("both", &node, Label::Unusable, &["WITNESS", "neither of its slots"]);
 }

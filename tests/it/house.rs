@@ -32,7 +32,6 @@ const KEPT: &[(&str, &[&str])] = &[
     ("anyhow", &["cli", "main.rs"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
-    ("tokio", &["cli"]),
 ];
 
 fn source_files(dir: &Path, found: &mut Vec<PathBuf>) {

@@ -58,11 +58,11 @@ fn a_call_is_logged_as_a_whole_or_not_at_all() {
         (ordered(u64::MAX, "", &[]), "order of block 18446744073709551615"),
         (NewEvent::Tx { id: id(8), payload: huge }, "more than 16777216"),
         (
-            NewEvent::Settle { tx: seq(1), ruling: rewake::event::Ruling::Release },
+            NewEvent::Settle { tx: seq(1), settlement: rewake::exec::Settlement::Release },
             "transaction at 1 is not in quarantine",
         ),
         (
-            NewEvent::Settle { tx: seq(2), ruling: rewake::event::Ruling::Discard },
+            NewEvent::Settle { tx: seq(2), settlement: rewake::exec::Settlement::Discard },
             "transaction at 2 is not in quarantine",
         ),
     ];

@@ -279,7 +279,7 @@ fn a_released_transaction_is_ordered_again_and_succeeds() {
     fill(&node, Some("put z 9; transient 2"), "");
     assert_eq!(node.recover_with(limited(2)).outcome, Outcome::RecoveredWithQuarantine);
     assert_eq!(mempool(&node), [8], "a held transaction does not wait");
-    settle(&node, Ruling::Release);
+    settle(&node, rewake::exec::Settlement::Release);
     assert_eq!(mempool(&node), [CULPRIT, 8], "it waits at its old place");
     node.append(vec![ordered(3, "", &[6])]);
     let report = node.recover_with(limited(2));
@@ -298,11 +298,11 @@ fn a_transaction_may_be_quarantined_twice() {
     let node = faulty_node(&Faulty::default());
     fill(&node, Some("stuck"), "");
     node.recover_with(limited(2));
-    settle(&node, Ruling::Release);
+    settle(&node, rewake::exec::Settlement::Release);
     node.append(vec![ordered(3, "", &[3])]);
     node.recover_with(limited(2));
     check_history(&node, &[8], &[(1, true), (3, false)]);
-    settle(&node, Ruling::Discard);
+    settle(&node, rewake::exec::Settlement::Discard);
     node.append(vec![ordered(4, "", &[])]);
     node.recover_with(limited(2));
     check_history(&node, &[8], &[(1, true), (3, true)]);
@@ -312,8 +312,8 @@ fn a_transaction_may_be_quarantined_twice() {
     assert!(refused.to_string().contains("not waiting"), "{refused}");
 }
 
-fn settle(node: &Node, ruling: Ruling) {
-    node.append(vec![NewEvent::Settle { tx: seq(CULPRIT), ruling }]);
+fn settle(node: &Node, settlement: rewake::exec::Settlement) {
+    node.append(vec![NewEvent::Settle { tx: seq(CULPRIT), settlement }]);
 }
 
 /// Asserts the mempool and the quarantine table, and that a replay of all of history in one batch gives both again.

@@ -9,13 +9,10 @@ use clap::Args;
 
 use crate::cli::demo::{open, workload};
 use crate::cli::{App, Exit, NodeArgs};
-use crate::diff::Backlog;
 use crate::exec::{Examined, Gate, Intake, NewEvent, Recovery, RecoveryOptions, SystemClock};
-use crate::machine::StateMachine;
+use crate::machine::StateMachine as _;
 use crate::machine::ledger::Ledger;
 use crate::plan::BatchLimits;
-use crate::recovery::Label;
-use crate::store::Store;
 
 /// Events of one durable append.
 const GROUP: usize = 40;
@@ -48,9 +45,8 @@ pub(crate) fn run(args: &DemoNodeArgs, app: &App) -> Result<Exit> {
     let reached = Arc::new(Reached::default());
     let mut intake = Intake::new(&node, Arc::new(SystemClock));
     let confirming = {
-        let (store, machine) = (Arc::clone(&node.store), Arc::clone(&node.machine));
         let reached = Arc::clone(&reached);
-        std::thread::Builder::new().spawn(move || confirm(&store, &machine, &reached))?
+        std::thread::Builder::new().spawn(move || confirm(node, &reached))?
     };
     let mut events = workload(args.seed).events();
     let mut accepted = 0u64;
@@ -84,11 +80,7 @@ pub(crate) fn run(args: &DemoNodeArgs, app: &App) -> Result<Exit> {
 }
 
 /// Confirms blocks by the recovery itself, whenever enough of them wait.
-fn confirm(
-    store: &Arc<Store>,
-    machine: &Arc<dyn StateMachine>,
-    reached: &Arc<Reached>,
-) -> Result<()> {
+fn confirm(mut node: Examined, reached: &Arc<Reached>) -> Result<()> {
     loop {
         let waiting = reached
             .ordered
@@ -98,19 +90,15 @@ fn confirm(
             std::thread::sleep(Duration::from_millis(1));
             continue;
         }
-        let checkpoint = store.main().head()?;
-        let log_head = store.log().head();
-        let label = checkpoint.as_ref().map_or(Label::NeverCommitted, |_| Label::Behind);
-        let (store, machine) = (Arc::clone(store), Arc::clone(machine));
-        let backlog = Backlog::default();
-        let node = Examined { store, machine, checkpoint, log_head, backlog, label };
+        node.catch_up()?;
         let batch = BatchLimits { txs_max: BATCH_TXS, ..BatchLimits::default() };
         let options = RecoveryOptions { gate: Gate::Batch, batch, ..RecoveryOptions::default() };
         let told = Arc::clone(reached);
         options.committed.subscribe(move |block| {
             told.confirmed.store(block.height.get(), Ordering::Release);
         });
-        let (_, report) = Recovery::new(node, options).run()?;
+        let (next, report) = Recovery::new(node, options).run()?;
+        node = next;
         if let Some(halt) = report.halt {
             bail!("confirming halted: {}", halt.reason);
         }

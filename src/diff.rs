@@ -214,12 +214,6 @@ impl Verdicts {
             .iter()
             .filter_map(|(tx, verdicts)| verdicts.last().map(|(seq, ruling)| (*tx, *seq, ruling)))
     }
-
-    /// Says whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.by_tx.is_empty()
-    }
 }
 
 /// Finds the first of `count` blocks at which two histories part; `agrees` is asked O(log count) times.

@@ -1,7 +1,7 @@
 //! The audit from its range to its report.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::audit::base::{Base, Undone, UndoneTo};
 use crate::audit::block::{BlockAudit, Totals};
@@ -13,7 +13,7 @@ use crate::audit::rows::Rows;
 use crate::audit::stored::Stored;
 use crate::audit::table::{self, TableScan};
 use crate::audit::verdicts::SeenRows;
-use crate::exec::{Executor, ExecutorSettings, watched};
+use crate::exec::{Executor, ExecutorSettings, STEP_TIME_MAX, watched};
 use crate::machine::StateMachine;
 use crate::mempool::Mempool;
 use crate::state::{Change, ChangeSet, MemoryState, StateDigest};
@@ -65,11 +65,6 @@ pub struct Progress {
     /// The last block that it will come to in this stage.
     pub last: Height,
 }
-
-/// Longest time that one step of a block may take before it is stopped at its next read or write.
-const STEP_TIME_MAX: Duration = Duration::from_secs(30);
-/// The greatest height that a row can have.
-const HEIGHT_MAX: Height = Height(i64::MAX.cast_unsigned());
 
 /// Audits a range of confirmed blocks. What cannot be read becomes a finding, and the audit goes on behind it.
 ///
@@ -124,10 +119,10 @@ impl<'a> Run<'a> {
         let head_row = store.main().stored_head();
         let head = match &head_row {
             Ok(row) => row.as_ref().map(|(row, _)| row.order.height),
-            Err(_) => Some(HEIGHT_MAX),
+            Err(_) => Some(Height::MAX),
         };
         let first = range.from.unwrap_or(Height::GENESIS);
-        let last = range.to.unwrap_or(HEIGHT_MAX).min(head.unwrap_or(HEIGHT_MAX));
+        let last = range.to.unwrap_or(Height::MAX).min(head.unwrap_or(Height::MAX));
         let nothing = head.map_or(range != AuditRange::default(), |_| first > last);
         if nothing {
             return Err(AuditError::NothingThere { head });

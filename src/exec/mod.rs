@@ -25,6 +25,7 @@ pub use bus::{Bus, Committed, Rehearsed};
 pub use clock::{Clock, SystemClock};
 pub use commit::{CommitMode, Difference};
 pub use intake::{Intake, IntakeError, Logged, NewEvent, PAYLOAD_BYTES_MAX};
+pub(crate) use options::STEP_TIME_MAX;
 pub use options::{Gate, RecoveryOptions};
 pub use quarantine::{Held, Quarantine, QuarantineError, Settlement};
 pub use reader::{BlockReader, PendingBlock};

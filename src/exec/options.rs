@@ -11,6 +11,9 @@ use crate::exec::sandbox::FailedBlock;
 use crate::exec::{CommitMode, ExecutorSettings};
 use crate::plan::BatchLimits;
 
+/// Longest time that one step of a block may take, where nobody says otherwise.
+pub(crate) const STEP_TIME_MAX: Duration = Duration::from_secs(30);
+
 /// When rehearsed blocks are committed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -54,7 +57,7 @@ impl Default for RecoveryOptions {
             gate: Gate::default(),
             batch: BatchLimits::default(),
             memory_bytes: 64 << 20,
-            step_time_max: Duration::from_secs(30),
+            step_time_max: STEP_TIME_MAX,
             executor: ExecutorSettings::default(),
             rehearsed: Bus::default(),
             committed: Bus::default(),

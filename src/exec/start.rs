@@ -180,11 +180,7 @@ impl Observer<'_> {
         if let Some(row) = self.checkpoint {
             let log = self.store.log();
             let order = log.event(row.order.seq)?;
-            let before = match Seq::new(row.order.seq.get().saturating_sub(1)) {
-                Some(seq) => log.event(seq)?.chain,
-                None => LogHead::EMPTY.chain,
-            };
-            if order.chain_after(before) != order.chain {
+            if order.chain_after(log.chain_before(row.order.seq)?) != order.chain {
                 self.detail = Some(broken_link(&order));
                 return Ok(ChainSeen::BrokenBefore);
             }

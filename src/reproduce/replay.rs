@@ -8,15 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{self, Finding, Findings, Place, What};
 use crate::codec::count;
 use crate::exec::{
-    BlockFailure, Executed, Executor, ExecutorSettings, Rulings, Unchecked, watched,
+    BlockFailure, Executed, Executor, ExecutorSettings, Rulings, STEP_TIME_MAX, Unchecked, watched,
 };
 use crate::machine::{BlockInput, MachineVersion, StateMachine};
 use crate::reproduce::{Bundle, BundleBlock, Expected, ReportedFailure};
 use crate::state::{ChangeSet, MemoryState};
 use crate::types::{Digest, Height};
-
-/// Longest time that one step may take before it is stopped at its next read or write.
-pub(super) const STEP_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// How a bundle is replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

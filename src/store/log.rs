@@ -255,15 +255,23 @@ impl Log {
     /// # Errors
     /// As [`Log::event`]; [`Problem::Damaged`] where the link does not hold.
     pub fn linked(&self, seq: Seq) -> Result<StoredEvent, StoreError> {
-        let before = match Seq::new(seq.get().saturating_sub(1)) {
-            Some(before) => self.event(before)?.chain,
-            None => Digest::ZERO,
-        };
+        let before = self.chain_before(seq)?;
         let event = self.event(seq)?;
         if event.chain_after(before) == event.chain {
             return Ok(event);
         }
         Err(self.damaged(seq, "does not follow from the event before it"))
+    }
+
+    /// Returns the chain digest that is stored with the predecessor of an event; [`Digest::ZERO`] for the first.
+    ///
+    /// # Errors
+    /// As [`Log::event`], of the predecessor.
+    pub fn chain_before(&self, seq: Seq) -> Result<Digest, StoreError> {
+        match Seq::new(seq.get().saturating_sub(1)) {
+            Some(before) => Ok(self.event(before)?.chain),
+            None => Ok(Digest::ZERO),
+        }
     }
 
     /// Reads one event and decodes its body.

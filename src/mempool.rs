@@ -67,6 +67,18 @@ impl Mempool {
         self.ranges.iter().flat_map(|(first, last)| (*first..=*last).filter_map(Seq::new))
     }
 
+    /// Returns the positions after one, in order of arrival.
+    pub fn after(&self, seq: u64) -> impl Iterator<Item = Seq> {
+        let within = self.range_of(seq).map(|(_, last)| (seq, last));
+        let ranges = within
+            .into_iter()
+            .chain(self.ranges.range(seq.saturating_add(1)..).map(|(a, b)| (*a, *b)));
+        ranges
+            .flat_map(|(first, last)| first..=last)
+            .filter(move |next| *next > seq)
+            .filter_map(Seq::new)
+    }
+
     fn range_of(&self, seq: u64) -> Option<(u64, u64)> {
         let (first, last) = self.ranges.range(..=seq).next_back()?;
         (seq <= *last).then_some((*first, *last))
@@ -97,6 +109,10 @@ mod tests {
             }
             prop_assert_eq!(mempool.iter().collect::<Vec<_>>(), model.iter().copied().collect::<Vec<_>>());
             prop_assert_eq!(mempool.len(), model.len() as u64);
+            for from in 0..41 {
+                let expected = model.iter().copied().filter(|seq| seq.get() > from).collect::<Vec<_>>();
+                prop_assert_eq!(mempool.after(from).collect::<Vec<_>>(), expected);
+            }
         }
     }
 

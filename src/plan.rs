@@ -45,6 +45,23 @@ impl BatchSize {
     }
 }
 
+/// An amount of work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// Blocks.
+    pub blocks: u64,
+    /// Transactions in them.
+    pub txs: u64,
+}
+
+impl Work {
+    /// Adds one block with so many transactions.
+    pub const fn add_block(&mut self, txs: u64) {
+        self.blocks = self.blocks.saturating_add(1);
+        self.txs = self.txs.saturating_add(txs);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -42,7 +42,7 @@ Exit codes:
   5  diverged: two histories, or two executions of one block, differ
   6  machine: unknown, changed, or not built into this program
   7  busy: another process has the node open
-  8  halted before the end; what was verified until then is committed
+  8  halted before the end, or stopped: the next recovery goes on from there
   9  recovered, with transactions in quarantine
 
 Environment:
@@ -119,7 +119,17 @@ const fn of_outcome(outcome: Outcome, cause: Option<HaltCause>) -> Exit {
         (Outcome::InSync | Outcome::Recovered, _) => Exit::Done,
         (Outcome::RecoveredWithQuarantine, _) => Exit::Quarantined,
         (Outcome::Halted, Some(HaltCause::Difference)) => Exit::Diverged,
-        (Outcome::Halted, Some(HaltCause::Poison | HaltCause::Check) | None) => Exit::Halted,
+        (
+            Outcome::Halted,
+            Some(
+                HaltCause::Poison
+                | HaltCause::Check
+                | HaltCause::Stopped
+                | HaltCause::TimeLimit
+                | HaltCause::Stalled,
+            )
+            | None,
+        ) => Exit::Halted,
     }
 }
 
@@ -177,6 +187,9 @@ mod tests {
             (7, Finding::Refused(Label::Locked, Some(&Problem::Busy)).exit().code()),
             (8, Finding::Ended(Outcome::Halted, Some(HaltCause::Poison)).exit().code()),
             (8, Finding::Ended(Outcome::Halted, Some(HaltCause::Check)).exit().code()),
+            (8, Finding::Ended(Outcome::Halted, Some(HaltCause::Stopped)).exit().code()),
+            (8, Finding::Ended(Outcome::Halted, Some(HaltCause::TimeLimit)).exit().code()),
+            (8, Finding::Ended(Outcome::Halted, Some(HaltCause::Stalled)).exit().code()),
             (8, stopped(Problem::DiskFull)),
             (8, stopped(Problem::OutcomeUnknown(Box::new(Problem::DiskFull)))),
             (1, stopped(Problem::OutcomeUnknown(Box::new(Problem::Sql(text()))))),

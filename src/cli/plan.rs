@@ -6,9 +6,10 @@ use serde::Serialize;
 
 use crate::cli::recover::EngineArgs;
 use crate::cli::status::height;
-use crate::cli::{App, Exit, Finding, NodeArgs};
-use crate::exec::{CommitMode, Examined, Gate, RecoveryOptions};
+use crate::cli::{App, Exit, Finding, NodeArgs, estimate};
+use crate::exec::{CommitMode, Estimate, Examined, Gate, RecoveryOptions};
 use crate::recovery::Label;
+use crate::store::StoreError;
 use crate::types::Height;
 
 /// Which node, and how it would be recovered.
@@ -33,12 +34,13 @@ struct Plan {
     batches_estimate: u64,
     commit_mode: CommitMode,
     gate: Gate,
+    estimate: Estimate,
 }
 
 impl Plan {
-    fn of(node: &Examined, options: &RecoveryOptions) -> Self {
+    fn of(node: &Examined, options: &RecoveryOptions) -> Result<Self, StoreError> {
         let backlog = &node.backlog;
-        Self {
+        Ok(Self {
             decision: node.label,
             from_height: backlog.first,
             to_height: backlog.last_ordered.filter(|_| backlog.blocks > 0),
@@ -49,7 +51,8 @@ impl Plan {
             batches_estimate: batches(backlog.blocks, backlog.txs, options.batch.txs_max),
             commit_mode: options.commit,
             gate: options.gate,
-        }
+            estimate: Estimate::of(node, options)?,
+        })
     }
 }
 
@@ -65,7 +68,7 @@ const fn batches(blocks: u64, txs: u64, txs_max: u64) -> u64 {
 
 pub(crate) fn run(args: &PlanArgs, app: &App) -> Result<Exit> {
     let node = args.node.examine(app)?;
-    let plan = Plan::of(&node, &args.engine.options());
+    let plan = Plan::of(&node, &args.engine.options())?;
     let replayed = match (plan.from_height, plan.to_height) {
         (Some(first), Some(last)) => format!(
             "{} blocks ({} to {}) with {} transactions",
@@ -85,7 +88,7 @@ pub(crate) fn run(args: &PlanArgs, app: &App) -> Result<Exit> {
         }
     };
     let checkpoint = node.checkpoint.as_ref().map(|row| row.order.height);
-    app.output.table([
+    let mut rows = vec![
         ("decision", plan.decision.name().to_owned()),
         ("checkpoint", height(checkpoint)),
         ("replay", replayed),
@@ -93,7 +96,12 @@ pub(crate) fn run(args: &PlanArgs, app: &App) -> Result<Exit> {
         ("how", steps.to_owned()),
         ("verdicts", format!("{} transactions have one since the checkpoint", plan.verdicts)),
         ("mempool", format!("{} transactions go back to the node", plan.mempool)),
-    ]);
+    ];
+    rows.extend(estimate::rows(&plan.estimate));
+    app.output.table(rows);
+    if let Some(warning) = estimate::warning(&plan.estimate) {
+        app.output.error(warning);
+    }
     app.output.object(&plan);
     Ok(Finding::Decided(Label::InSync).exit())
 }

@@ -6,9 +6,10 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use indicatif::{MultiProgress, ProgressBar};
 
-use crate::cli::{App, Exit, Finding, NodeArgs, progress};
+use crate::cli::{App, Exit, Finding, NodeArgs, estimate, progress, signals};
 use crate::exec::{
-    CommitMode, Examined, Gate, Halt, Outcome, Recovery, RecoveryOptions, Report, examine,
+    CommitMode, Estimate, Examined, Gate, HaltCause, Outcome, Recovery, RecoveryLimits,
+    RecoveryOptions, Report, examine,
 };
 use crate::reproduce::with_failure_bundles;
 use crate::store::Repairs;
@@ -46,6 +47,12 @@ pub(crate) struct EngineArgs {
     /// Longest time that one transaction may take, in milliseconds
     #[arg(long, default_value_t = 30_000, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     step_time_max: u64,
+    /// Longest time that a recovery may take, in seconds; the next one goes on from there
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    time_max: Option<u64>,
+    /// Longest time in which no block is rehearsed or committed, in seconds; 0 sets no limit
+    #[arg(long, default_value_t = stall_seconds(), value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=31_536_000))]
+    stall_max: u64,
     /// How often a transient failure is tried again
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1_000))]
     retries: u32,
@@ -71,6 +78,10 @@ fn mebibytes(bytes: usize) -> u32 {
     u32::try_from(bytes >> 20).unwrap_or(u32::MAX)
 }
 
+fn stall_seconds() -> u64 {
+    RecoveryLimits::default().stall_max.map_or(0, |limit| limit.as_secs())
+}
+
 impl EngineArgs {
     /// Returns what they mean to the engine.
     pub(crate) fn options(&self) -> RecoveryOptions {
@@ -85,6 +96,10 @@ impl EngineArgs {
             },
             memory_bytes: usize::try_from(u64::from(self.memory) << 20).unwrap_or(usize::MAX),
             step_time_max: Duration::from_millis(self.step_time_max),
+            limits: RecoveryLimits {
+                time_max: self.time_max.map(Duration::from_secs),
+                stall_max: Some(self.stall_max).filter(|limit| *limit > 0).map(Duration::from_secs),
+            },
             ..RecoveryOptions::default()
         };
         options.batch.txs_max = self.batch_txs;
@@ -96,7 +111,12 @@ impl EngineArgs {
 pub(crate) fn run(args: &RecoverArgs, app: &App) -> Result<Exit> {
     let repairs = Repairs { rebuild_main: args.rebuild_main, accept_log: args.accept_log };
     let node = examine(&args.node.dir(), &app.registry, repairs)?;
-    let (_, mut report) = recover(node, args.engine.options(), app)?;
+    let options = args.engine.options();
+    let stop = options.stop.clone();
+    let listening = signals::at_first(move || stop.request())?;
+    estimate::announce(&Estimate::of(&node, &options)?, app);
+    let (_, mut report) = recover(node, options, app)?;
+    drop(listening);
     // The time that opening and reading the unconfirmed events took is part of it.
     report.wall_ms = app.wall_ms();
     tell(&report, app);
@@ -183,7 +203,7 @@ pub(crate) fn tell(report: &Report, app: &App) {
     app.output.table(rows);
     if let Some(halt) = &report.halt {
         app.output.error(format_args!("error: {}", halt.reason));
-        app.output.error(format_args!("help: {}", advice(halt)));
+        app.output.error(format_args!("help: {}", advice(halt.cause)));
     } else if report.outcome == Outcome::RecoveredWithQuarantine {
         app.output.note("help: see `rewake quarantine list`; retry or discard what is held");
     }
@@ -197,6 +217,9 @@ fn headline(report: &Report) -> String {
         Outcome::RecoveredWithQuarantine => {
             "recovered: every ordered block is confirmed, with transactions in quarantine"
                 .to_owned()
+        }
+        Outcome::Halted if report.halt.as_ref().is_some_and(|halt| halt.cause.goes_on()) => {
+            "stopped before the end: the next recovery goes on from there".to_owned()
         }
         Outcome::Halted => "halted before the end: what was verified is confirmed".to_owned(),
     }
@@ -230,16 +253,23 @@ fn times(report: &Report) -> String {
     )
 }
 
-const fn advice(halt: &Halt) -> &'static str {
-    match halt.cause {
-        crate::exec::HaltCause::Poison => {
+const fn advice(cause: HaltCause) -> &'static str {
+    match cause {
+        HaltCause::Poison => {
             "mend the machine or its input and run `rewake recover` again; the blocks before are confirmed"
         }
-        crate::exec::HaltCause::Check => {
+        HaltCause::Check => {
             "the block is not what its header says: check where it came from, or use a program version that executes it rightly"
         }
-        crate::exec::HaltCause::Difference => {
+        HaltCause::Difference => {
             "the machine is not deterministic or the hardware is faulty: do not trust this node before that is found"
+        }
+        HaltCause::Stopped => "run `rewake recover` again: no block is rehearsed twice",
+        HaltCause::TimeLimit => {
+            "run `rewake recover` again, with a longer --time-max or none: no block is rehearsed twice"
+        }
+        HaltCause::Stalled => {
+            "see what keeps the machine or the disk; then run `rewake recover` again, with a --stall-max of more than twice --step-time-max"
         }
     }
 }

@@ -35,7 +35,7 @@ struct Status {
 
 impl Status {
     fn of(node: &Examined) -> Result<Self, StoreError> {
-        let Examined { store, machine, checkpoint, log_head, backlog, label } = node;
+        let Examined { store, machine, checkpoint, log_head, backlog, label, .. } = node;
         let held = Quarantine::of(node)?.len();
         let state_digest = store.main().lanes()?.digest();
         Ok(Self {

@@ -6,19 +6,24 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::state::{ChangeSet, KeyMap, StateError, StateRead, scan_layered};
 use crate::store::{Problem, SandboxBase, SandboxDb, Store, StoreError};
-use crate::types::Bytes;
+use crate::types::{Bytes, Digest};
 
 /// The sandbox database, made when it is first needed.
 pub(crate) struct Spill {
     store: Arc<Store>,
-    base: SandboxBase,
-    database: Mutex<Option<SandboxDb>>,
+    held: Mutex<Held>,
     /// Set when the thread that fills it was given up on: that thread must not write any more.
     abandoned: AtomicBool,
+}
+
+struct Held {
+    /// What the next block to be rehearsed or committed stands on.
+    base: SandboxBase,
+    database: Option<SandboxDb>,
 }
 
 impl Spill {
@@ -27,7 +32,8 @@ impl Spill {
         base: SandboxBase,
         found: Option<SandboxDb>,
     ) -> Self {
-        Self { store, base, database: Mutex::new(found), abandoned: AtomicBool::new(false) }
+        let held = Mutex::new(Held { base, database: found });
+        Self { store, held, abandoned: AtomicBool::new(false) }
     }
 
     /// Uses the database, which is made where there is none yet.
@@ -35,17 +41,18 @@ impl Spill {
         &self,
         body: impl FnOnce(&mut SandboxDb) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
-        let mut held = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held();
         if self.is_abandoned() {
             let problem = Problem::Io { operation: "rehearsing", detail: "given up on".to_owned() };
             return Err(StoreError { file: self.store.dir().path().to_owned(), problem });
         }
-        if let Some(database) = held.as_mut() {
+        let Held { base, database } = &mut *held;
+        if let Some(database) = database {
             return body(database);
         }
-        let mut database = self.store.new_sandbox()?;
-        database.start(&self.base)?;
-        body(held.insert(database))
+        let mut made = self.store.new_sandbox()?;
+        made.start(base)?;
+        body(database.insert(made))
     }
 
     /// Uses the database where there is one.
@@ -53,26 +60,40 @@ impl Spill {
         &self,
         body: impl FnOnce(&SandboxDb) -> Result<R, StoreError>,
     ) -> Result<Option<R>, StoreError> {
-        let held = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        held.as_ref().map(body).transpose()
+        self.held().database.as_ref().map(body).transpose()
+    }
+
+    /// Takes note that every block up to one with this digest is committed.
+    pub(crate) fn stand_on(&self, parent: Digest) {
+        self.held().base.parent = parent;
+    }
+
+    /// Writes what the rest of the rehearsal stands on, so that the next recovery finds that it fits.
+    pub(crate) fn write_base(&self) -> Result<(), StoreError> {
+        let base = self.held().base.clone();
+        self.write(|database| database.rebase(&base))
     }
 
     /// Takes the database away from the thread that fills it.
     pub(crate) fn abandon(&self) -> Option<SandboxDb> {
-        let mut held = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held();
         self.abandoned.store(true, Ordering::Relaxed);
-        held.take()
+        held.database.take()
     }
 
     pub(crate) fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::Relaxed)
     }
 
-    /// Closes the database and deletes it.
+    /// Closes the database and deletes it, where there is one.
     pub(crate) fn remove(&self) -> Result<(), StoreError> {
-        let mut held = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(held.take());
+        let Some(database) = self.held().database.take() else { return Ok(()) };
+        drop(database);
         self.store.drop_sandbox()
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

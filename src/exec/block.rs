@@ -134,6 +134,11 @@ impl Executor {
         &self.watch
     }
 
+    /// Returns an executor for another thread: under a watch of its own, counted together with this one.
+    pub(crate) fn apart(&self) -> Self {
+        Self { watch: Arc::default(), ..self.clone() }
+    }
+
     /// Returns how often transient failures were tried again so far, in blocks that failed in the end as well.
     #[must_use]
     pub fn retries(&self) -> u64 {
@@ -259,7 +264,9 @@ impl Run<'_> {
             let reason = match result {
                 Ok(Ok(result)) => return Ok((result, attempts)),
                 Ok(Err(ExecError::State(error))) => return Err(error.into()),
-                Ok(Err(ExecError::Transient(_))) if attempts < settings.retry.attempts_max => {
+                Ok(Err(ExecError::Transient(_)))
+                    if attempts < settings.retry.attempts_max && !watch.is_closed() =>
+                {
                     let number = seq.map_or(0, Seq::get);
                     let pause = settings.retry.pause(attempts, self.input.height, number);
                     settings.clock.sleep(pause);

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::block::{BlockRow, Counts, OrderRef};
+use crate::block::{BlockRow, Counts};
 use crate::exec::above::{AboveCheckpoint, Spill};
+use crate::exec::brake::Brake;
 use crate::exec::bus::{Bus, Committed};
+use crate::exec::reexecute::{Difference, Reexecution};
 use crate::exec::sandbox::Rehearsal;
 use crate::exec::{BlockFailure, BlockReader, Clock, Executor, RehearsedBlock, Watch};
 use crate::plan::{BatchLimits, BatchSize};
 use crate::state::{Change, ChangeSet, KeyMap, StateDigest};
 use crate::store::{Batch, BlockBody, BlockWrite, SandboxBase, Store, StoreError};
-use crate::types::{Bytes, Digest, Height, Seq, TxId, encode_hex};
+use crate::types::{Bytes, Digest, Height, Seq};
 
 /// How phase 2 gets the effects that it commits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,32 +27,6 @@ pub enum CommitMode {
     Restore,
     /// By executing again; every result must be that of the rehearsal.
     Reexecute,
-}
-
-/// Two executions of one block gave different results.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("block {}: {what} differs between two executions{}{}: {expected} against {found}", height.get(), tx_text(*.tx), key_text(.key.as_ref()))]
-pub struct Difference {
-    /// The block.
-    pub height: Height,
-    /// What differs.
-    pub what: String,
-    /// Index and identity of the transaction, where one is known.
-    pub tx: Option<(u32, TxId)>,
-    /// The key, in hexadecimal, where a change differs.
-    pub key: Option<String>,
-    /// What the first execution gave.
-    pub expected: String,
-    /// What the second gave.
-    pub found: String,
-}
-
-fn tx_text(tx: Option<(u32, TxId)>) -> String {
-    tx.map_or(String::new(), |(index, id)| format!(" in transaction {index} ({id})"))
-}
-
-fn key_text(key: Option<&String>) -> String {
-    key.map_or(String::new(), |key| format!(" at key {key}"))
 }
 
 /// Why a commit stopped; batches before it are committed.
@@ -72,6 +48,7 @@ pub(crate) struct CommitParts {
     pub(crate) limits: BatchLimits,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) bus: Bus<Committed>,
+    pub(crate) brake: Arc<Brake>,
     pub(crate) memory_bytes: usize,
 }
 
@@ -85,14 +62,18 @@ pub(crate) struct CommitTotals {
     pub(crate) counts: Counts,
 }
 
+/// Changes of a batch from which on its state digest is computed on a thread of its own: below, that costs more.
+const THREAD_CHANGES_MIN: usize = 256;
+
 /// Commits rehearsals one after the other.
 pub(crate) struct Committer {
     store: Arc<Store>,
     limits: BatchLimits,
     clock: Arc<dyn Clock>,
     bus: Bus<Committed>,
+    brake: Arc<Brake>,
     machine_version: u32,
-    parent: Digest,
+    checkpoint: Option<BlockRow>,
     lanes: StateDigest,
     reexecution: Option<Reexecution>,
     totals: CommitTotals,
@@ -102,21 +83,32 @@ impl Committer {
     /// Starts at the checkpoint. `reader` gives the blocks after it, where they are to be executed again.
     pub(crate) fn new(
         parts: CommitParts,
-        checkpoint: Option<&BlockRow>,
+        checkpoint: Option<BlockRow>,
         reader: impl FnOnce() -> BlockReader,
     ) -> Result<Self, StoreError> {
-        let CommitParts { store, executor, mode, limits, clock, bus, memory_bytes } = parts;
-        let parent = checkpoint.map_or(Digest::ZERO, BlockRow::digest);
+        let CommitParts { store, executor, mode, limits, clock, bus, brake, memory_bytes } = parts;
+        let parent = checkpoint.as_ref().map_or(Digest::ZERO, BlockRow::digest);
         let lanes = store.main().lanes()?;
         let machine = executor.machine().version();
         let machine_version = machine.version;
         let reexecution = (mode == CommitMode::Reexecute).then(|| {
             let spill = Spill::new(Arc::clone(&store), SandboxBase { machine, parent }, None);
             let state = AboveCheckpoint::new(Arc::clone(&store), Arc::new(spill), memory_bytes);
-            Reexecution { executor, reader: reader(), state: state.without_spilling() }
+            Reexecution::new(executor, reader(), state.without_spilling())
         });
         let totals = CommitTotals::default();
-        Ok(Self { store, limits, clock, bus, machine_version, parent, lanes, reexecution, totals })
+        Ok(Self {
+            store,
+            limits,
+            clock,
+            bus,
+            brake,
+            machine_version,
+            checkpoint,
+            lanes,
+            reexecution,
+            totals,
+        })
     }
 
     /// Returns what was committed so far.
@@ -124,21 +116,39 @@ impl Committer {
         &self.totals
     }
 
-    /// Returns the watch over the blocks that are executed again, where they are.
-    pub(crate) fn watch(&self) -> Option<Arc<Watch>> {
-        self.reexecution.as_ref().map(|again| Arc::clone(again.executor.watch()))
+    /// Returns the last block that is committed.
+    pub(crate) const fn checkpoint(&self) -> Option<&BlockRow> {
+        self.checkpoint.as_ref()
     }
 
-    /// Commits a rehearsal, batch by batch.
-    pub(crate) fn commit(&mut self, mut rehearsal: Rehearsal) -> Result<(), CommitError> {
+    /// Returns the digest of the state after it.
+    pub(crate) fn state_digest(&self) -> Digest {
+        self.lanes.digest()
+    }
+
+    /// Returns the watch over the blocks that are executed again, where they are.
+    pub(crate) fn watch(&self) -> Option<Arc<Watch>> {
+        self.reexecution.as_ref().map(|again| Arc::clone(again.watch()))
+    }
+
+    /// Commits a rehearsal, batch by batch. Where the recovery has to end, what is left stays in the rehearsal.
+    pub(crate) fn commit(&mut self, rehearsal: &mut Rehearsal) -> Result<(), CommitError> {
         let mut batch = Vec::new();
         let mut size = BatchSize::default();
-        while let Some(block) = rehearsal.next_block()? {
-            let repeated = self.reexecution.as_mut().map(|again| again.repeat(&block));
-            if let Some(Err(error)) = repeated {
-                // What was verified until here is committed all the same.
-                self.write(&batch)?;
-                return Err(error);
+        while !self.brake.is_pulled() {
+            let Some(block) = rehearsal.next_block()? else { break };
+            match self.reexecution.as_mut().map_or(Ok(()), |again| again.repeat(&block)) {
+                Ok(()) => {}
+                Err(CommitError::Block(BlockFailure::Poison { .. })) if self.brake.is_pulled() => {
+                    // A step that had to end with the recovery says nothing about its block.
+                    rehearsal.put_back(block);
+                    break;
+                }
+                Err(error) => {
+                    // What was verified until here is committed all the same.
+                    self.write(&batch)?;
+                    return Err(error);
+                }
             }
             size.add(crate::codec::count(block.txs.len()), crate::codec::count(block.memory()));
             batch.push(block);
@@ -157,24 +167,13 @@ impl Committer {
         }
         let net = net_changes(blocks);
         let batch = self.assemble(blocks, &net);
-        let mut lanes = self.lanes.clone();
-        let lanes = std::thread::scope(|scope| {
-            let digesting = scope.spawn(|| {
-                lanes.apply(&net);
-                lanes
-            });
-            let mut digested = None;
-            // CRASH: before this commit the checkpoint is the last block of the batch before; after it, of this one.
-            self.store.main().commit(&batch, || {
-                let lanes =
-                    digesting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                digested.insert(lanes).clone()
-            })?;
-            Ok::<_, StoreError>(digested)
-        })?;
-        self.lanes = lanes.unwrap_or_default();
+        let lanes = self.write_with(&batch, &net)?;
+        let last = batch.blocks.last().map(|block| block.row.clone());
+        self.checkpoint = last.map(|row| BlockRow { state_digest: Some(lanes.digest()), ..row });
+        self.lanes = lanes;
+        self.brake.progress();
         if let Some(reexecution) = &mut self.reexecution {
-            reexecution.state.committed()?;
+            reexecution.committed()?;
         }
         self.totals.batches += 1;
         for block in &batch.blocks {
@@ -188,13 +187,43 @@ impl Committer {
         Ok(())
     }
 
-    fn assemble(&mut self, blocks: &[RehearsedBlock], net: &ChangeSet) -> Batch {
+    /// Writes a batch while the state digest after it is computed beside, where that is worth a thread.
+    fn write_with(&self, batch: &Batch, net: &ChangeSet) -> Result<StateDigest, StoreError> {
+        let mut lanes = self.lanes.clone();
+        if net.changes().len() < THREAD_CHANGES_MIN {
+            lanes.apply(net);
+            // CRASH: as below.
+            self.store.main().commit(batch, || lanes.clone())?;
+            return Ok(lanes);
+        }
+        std::thread::scope(|scope| {
+            let digesting = scope.spawn(|| {
+                lanes.apply(net);
+                lanes
+            });
+            let mut digested = None;
+            // CRASH: before this commit the checkpoint is the last block of the batch before; after it, of this one.
+            self.store.main().commit(batch, || {
+                let lanes =
+                    digesting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                digested.insert(lanes).clone()
+            })?;
+            Ok(digested.unwrap_or_default())
+        })
+    }
+
+    fn assemble(&self, blocks: &[RehearsedBlock], net: &ChangeSet) -> Batch {
         let committed = self.clock.now();
-        let bodies: Vec<_> = blocks.par_iter().map(Digested::of).collect();
+        let bodies: Vec<_> = match blocks {
+            // Waking the other cores costs more than they could save.
+            [only] => vec![Digested::of(only)],
+            several => several.par_iter().map(Digested::of).collect(),
+        };
+        let mut parent = self.checkpoint.as_ref().map_or(Digest::ZERO, BlockRow::digest);
         let rows = blocks.iter().zip(bodies).map(|(block, digested)| {
             let row = BlockRow {
                 order: block.order.clone(),
-                parent: self.parent,
+                parent,
                 header: block.header.clone(),
                 counts: block.receipts.counts(),
                 receipts_digest: digested.receipts,
@@ -202,7 +231,7 @@ impl Committer {
                 committed,
                 state_digest: None,
             };
-            self.parent = row.digest();
+            parent = row.digest();
             BlockWrite { row, body: digested.body }
         });
         let blocks_written = rows.collect();
@@ -280,87 +309,4 @@ fn mempool_moves(blocks: &[RehearsedBlock]) -> (Vec<Seq>, Vec<Seq>) {
         selected.map(|(seq, _)| *seq).collect()
     };
     (select(|waits| waits.after && !waits.before), select(|waits| waits.before && !waits.after))
-}
-
-/// Executes the blocks of a rehearsal once more on the state of the checkpoint.
-struct Reexecution {
-    executor: Executor,
-    reader: BlockReader,
-    state: AboveCheckpoint,
-}
-
-impl Reexecution {
-    fn repeat(&mut self, rehearsed: &RehearsedBlock) -> Result<(), CommitError> {
-        let OrderRef { height, seq, .. } = rehearsed.order;
-        let pending = self.reader.next_block()?.filter(|pending| pending.order.seq == seq);
-        let Some(mut pending) = pending else {
-            return Err(Box::new(Difference {
-                height,
-                what: "the order".to_owned(),
-                tx: None,
-                key: None,
-                expected: format!("event {}", seq.get()),
-                found: "another event of the log".to_owned(),
-            })
-            .into());
-        };
-        // Verdicts that the rehearsal itself had logged came after this reader was made.
-        for entry in &rehearsed.quarantined {
-            let at = rehearsed.txs.iter().position(|tx| *tx == entry.tx);
-            let receipt = at.and_then(|at| rehearsed.receipts.0.get(at));
-            if let Some(crate::block::Status::Quarantined(reason)) = receipt.map(|r| &r.status) {
-                pending.rulings.insert(entry.tx, reason.clone());
-            }
-        }
-        let executed = self.executor.execute(&pending.input, &pending.rulings, &self.state)?;
-        self.state.apply(&executed.changes)?;
-        let ids: Vec<_> = pending.input.txs.iter().map(|tx| tx.id).collect();
-        let again = RehearsedBlock::new(pending, executed);
-        match difference(rehearsed, &again, &ids) {
-            Some(difference) => Err(Box::new(difference).into()),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Finds the first receipt, or else the first change, in which two executions of a block differ.
-pub(crate) fn difference(
-    first: &RehearsedBlock,
-    second: &RehearsedBlock,
-    ids: &[TxId],
-) -> Option<Difference> {
-    let height = first.order.height;
-    let tx = |index: usize| u32::try_from(index).ok().zip(ids.get(index).copied());
-    let receipts = first.receipts.0.iter().zip(&second.receipts.0).enumerate();
-    if let Some((index, (expected, found))) = receipts.into_iter().find(|(_, (a, b))| a != b) {
-        return Some(Difference {
-            height,
-            what: "the receipt".to_owned(),
-            tx: tx(index),
-            key: None,
-            expected: format!("{:?} {}", expected.status, encode_hex(&expected.output)),
-            found: format!("{:?} {}", found.status, encode_hex(&found.output)),
-        });
-    }
-    let key = first.changes.first_difference(&second.changes)?;
-    let writer = second.writer_of(key).or_else(|| first.writer_of(key));
-    let value = |set: &ChangeSet| match set.find(key) {
-        None => "no change".to_owned(),
-        Some(change) => {
-            change.after.as_ref().map_or_else(|| "deleted".to_owned(), |value| encode_hex(value))
-        }
-    };
-    Some(Difference {
-        height,
-        what: "a change".to_owned(),
-        tx: match writer {
-            Some(crate::state::Writer::Tx(index)) => {
-                tx(usize::try_from(index).unwrap_or(usize::MAX))
-            }
-            _ => None,
-        },
-        key: Some(encode_hex(key)),
-        expected: value(&first.changes),
-        found: value(&second.changes),
-    })
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::diff::{Backlog, OrderError};
-use crate::event::{EventBody, Order, Patch, Ruling, Tx, Verdict};
+use crate::event::{EventBody, Kind, Order, Patch, Ruling, Tx, Verdict};
 use crate::exec::start::fold_from;
 use crate::exec::{Clock, Examined, Settlement};
 use crate::store::{LogHead, Store, StoreError};
@@ -34,12 +34,44 @@ pub enum NewEvent {
         /// Its transactions in execution order; each was received before, or earlier in the same call.
         txs: Vec<TxId>,
     },
+    /// The block after the last one that was ordered.
+    Next {
+        /// The machine's own header bytes.
+        header: Bytes,
+        /// Its transactions.
+        txs: NextTxs,
+    },
     /// An operator's decision about a quarantined transaction.
     Settle {
         /// Position of the transaction.
         tx: Seq,
         /// What was decided.
         settlement: Settlement,
+    },
+}
+
+impl NewEvent {
+    /// Returns the kind of the event that it becomes.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Patch(_) => Kind::Patch,
+            Self::Tx { .. } => Kind::Tx,
+            Self::Order { .. } | Self::Next { .. } => Kind::Order,
+            Self::Settle { .. } => Kind::Verdict,
+        }
+    }
+}
+
+/// The transactions of the next block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NextTxs {
+    /// These, in execution order.
+    Named(Vec<TxId>),
+    /// Those that wait, in the order of arrival: at least one, at most so many.
+    Waiting {
+        /// How many.
+        txs_max: usize,
     },
 }
 
@@ -75,6 +107,9 @@ pub enum IntakeError {
         /// Position of the transaction.
         tx: Seq,
     },
+    /// The next block was to hold what waits, and nothing does.
+    #[error("no transaction waits for a block")]
+    NothingWaits,
     /// A payload is too large.
     #[error("transaction {id} has {bytes} bytes, more than {PAYLOAD_BYTES_MAX}")]
     PayloadTooLarge {
@@ -108,6 +143,12 @@ impl Intake {
         &self.backlog
     }
 
+    /// Returns how far the log went when something was last logged here.
+    #[must_use]
+    pub const fn head(&self) -> LogHead {
+        self.head
+    }
+
     /// Finds the position of a transaction that was received before.
     ///
     /// # Errors
@@ -121,6 +162,17 @@ impl Intake {
     /// # Errors
     /// [`IntakeError`]; the log is as it was, unless the problem is that the outcome of a commit is unknown.
     pub fn append(&mut self, events: Vec<NewEvent>) -> Result<Vec<Logged>, IntakeError> {
+        self.append_lots(vec![events])?.pop().unwrap_or_else(|| Ok(Vec::new()))
+    }
+
+    /// Logs what arrived in lots, in one durable transaction: each lot whole, or not at all where it is refused.
+    ///
+    /// A lot sees those before it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing of any lot is logged, unless the problem is that the outcome of a commit is
+    /// unknown. An answer among the results is never [`IntakeError::Store`].
+    pub fn append_lots(&mut self, lots: Vec<Vec<NewEvent>>) -> Result<Vec<Answer>, StoreError> {
         let mut log = self.store.log();
         if log.head() != self.head {
             // A recovery or another intake has logged since.
@@ -134,35 +186,31 @@ impl Intake {
             staged: Vec::new(),
             ids: HashMap::new(),
         };
-        let mut logged = Vec::with_capacity(events.len());
-        for event in events {
-            let held =
-                |tx| Ok(self.store.main().quarantine(None)?.iter().any(|row| row.entry.tx == tx));
-            match staging.stage(&mut |id| log.find_tx(id), &held, event) {
-                Ok(one) => logged.push(one),
-                Err(error) => {
-                    staging.undo();
-                    self.backlog.restore(&saved);
-                    return Err(error);
-                }
+        let held =
+            |tx| Ok(self.store.main().quarantine(None)?.iter().any(|row| row.entry.tx == tx));
+        let answers: Result<Vec<_>, _> = lots
+            .into_iter()
+            .map(|lot| match staging.stage_lot(&mut |id| log.find_tx(id), &held, lot) {
+                Err(IntakeError::Store(error)) => Err(error),
+                answer => Ok(answer),
+            })
+            .collect();
+        let appended = answers.and_then(|answers| {
+            if !staging.staged.is_empty() {
+                self.head = log.append(self.clock.now(), &staging.staged)?.head;
             }
+            Ok(answers)
+        });
+        if appended.is_err() {
+            staging.undo_to(0);
+            self.backlog.restore(&saved);
         }
-        let staged = std::mem::take(&mut staging.staged);
-        if staged.is_empty() {
-            return Ok(logged);
-        }
-        match log.append(self.clock.now(), &staged) {
-            Ok(appended) => self.head = appended.head,
-            Err(error) => {
-                staging.staged = staged;
-                staging.undo();
-                self.backlog.restore(&saved);
-                return Err(error.into());
-            }
-        }
-        Ok(logged)
+        appended
     }
 }
+
+/// What became of a lot.
+pub type Answer = Result<Vec<Logged>, IntakeError>;
 
 /// Events that are checked and folded, and not logged yet.
 struct Staging<'a> {
@@ -178,6 +226,22 @@ type FindTx<'a> = dyn FnMut(&TxId) -> Result<Option<Seq>, StoreError> + 'a;
 type IsHeld<'a> = dyn Fn(Seq) -> Result<bool, StoreError> + 'a;
 
 impl Staging<'_> {
+    /// Stages a lot, or leaves everything as it was before.
+    fn stage_lot(
+        &mut self,
+        find: &mut FindTx<'_>,
+        held: &IsHeld<'_>,
+        lot: Vec<NewEvent>,
+    ) -> Answer {
+        let (before, saved) = (self.staged.len(), self.backlog.marks());
+        let staged = lot.into_iter().map(|event| self.stage(find, held, event)).collect();
+        if Answer::is_err(&staged) {
+            self.undo_to(before);
+            self.backlog.restore(&saved);
+        }
+        staged
+    }
+
     fn stage(
         &mut self,
         find: &mut FindTx<'_>,
@@ -217,6 +281,22 @@ impl Staging<'_> {
                 }
                 EventBody::Order(Order { height, header, txs })
             }
+            NewEvent::Next { header, txs } => {
+                let last = self.backlog.last_ordered;
+                let height = last.map_or(Height::GENESIS, |last| Height(last.0.saturating_add(1)));
+                match txs {
+                    NextTxs::Named(txs) => {
+                        return self.stage(find, held, NewEvent::Order { height, header, txs });
+                    }
+                    NextTxs::Waiting { txs_max } => {
+                        let txs: Vec<_> = self.backlog.mempool.iter().take(txs_max).collect();
+                        if txs.is_empty() {
+                            return Err(IntakeError::NothingWaits);
+                        }
+                        EventBody::Order(Order { height, header, txs })
+                    }
+                }
+            }
         };
         let seq = self.next();
         self.backlog.fold(seq, &body)?;
@@ -236,11 +316,16 @@ impl Staging<'_> {
         LogHead { seq: self.head.seq.saturating_add(staged), ..self.head }.next()
     }
 
-    /// Takes back what was folded, the last event first.
-    fn undo(&mut self) {
-        while let Some(event) = self.staged.pop() {
+    /// Takes back what was folded beyond a number of events, the last one first.
+    fn undo_to(&mut self, length: usize) {
+        while self.staged.len() > length
+            && let Some(event) = self.staged.pop()
+        {
             let seq = self.next();
             self.backlog.unfold(seq, &event);
+            if let EventBody::Tx(tx) = event {
+                self.ids.remove(&tx.id);
+            }
         }
     }
 }

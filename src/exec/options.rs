@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exec::bus::{Bus, Committed, Rehearsed};
 use crate::exec::sandbox::FailedBlock;
-use crate::exec::{CommitMode, ExecutorSettings};
+use crate::exec::{CommitMode, ExecutorSettings, StopSignal};
 use crate::plan::BatchLimits;
 
 /// Longest time that one step of a block may take, where nobody says otherwise.
@@ -23,6 +23,23 @@ pub enum Gate {
     All,
     /// Batch by batch, for very long backlogs.
     Batch,
+}
+
+/// How long a recovery may take. It ends at a limit as it does at a stop: the next one goes on from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecoveryLimits {
+    /// Longest time from its beginning on; `None` sets no limit.
+    pub time_max: Option<Duration>,
+    /// Longest time in which no block is rehearsed or committed; `None` sets no limit.
+    ///
+    /// A step that never ends gets its verdict after twice `step_time_max`: a shorter limit leaves it without one.
+    pub stall_max: Option<Duration>,
+}
+
+impl Default for RecoveryLimits {
+    fn default() -> Self {
+        Self { time_max: None, stall_max: Some(Duration::from_mins(10)) }
+    }
 }
 
 type OnFailure = dyn Fn(&FailedBlock) -> Option<PathBuf> + Send + Sync;
@@ -40,6 +57,10 @@ pub struct RecoveryOptions {
     pub memory_bytes: usize,
     /// Longest time that one step of a block may take; then it is stopped, and given up on after as long again.
     pub step_time_max: Duration,
+    /// How long the whole of it may take.
+    pub limits: RecoveryLimits,
+    /// Asks it to stop.
+    pub stop: StopSignal,
     /// How blocks are executed.
     pub executor: ExecutorSettings,
     /// Told what is rehearsed.
@@ -58,6 +79,8 @@ impl Default for RecoveryOptions {
             batch: BatchLimits::default(),
             memory_bytes: 64 << 20,
             step_time_max: STEP_TIME_MAX,
+            limits: RecoveryLimits::default(),
+            stop: StopSignal::default(),
             executor: ExecutorSettings::default(),
             rehearsed: Bus::default(),
             committed: Bus::default(),

@@ -4,22 +4,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::block::BlockRow;
 use crate::diff::Verdicts;
-use crate::event::{EventBody, Ruling, Verdict};
-use crate::exec::apart::{Abandoned, rehearse_apart};
+use crate::exec::brake::{Brake, Patience};
 use crate::exec::commit::{CommitError, CommitParts, Committer};
+use crate::exec::isolate::{halt, store_error};
 use crate::exec::report::{Halt, HaltCause, Outcome, Report, peak_rss_bytes};
-use crate::exec::sandbox::{Extent, RehearseError, Sandbox, SandboxParts};
-use crate::exec::{
-    BlockFailure, BlockReader, Examined, Executor, Gate, RecoveryOptions, Running, watched,
-};
-use crate::machine::PoisonPolicy;
+use crate::exec::sandbox::{Extent, Rehearsal, Sandbox};
+use crate::exec::watch::{beside, pause};
+use crate::exec::{BlockFailure, BlockReader, Examined, Executor, Gate, RecoveryOptions};
 use crate::recovery::Label;
-use crate::store::{Problem, SandboxDb, StoreError};
-use crate::types::{Height, Seq};
-
-/// Threads that may be given up on before recovery halts.
-const ABANDONED_MAX: u32 = 8;
+use crate::store::StoreError;
+use crate::types::{Digest, Height};
 
 /// A failure of the store during recovery. What was committed before it stays; the next recovery goes on from there.
 #[derive(Debug, thiserror::Error)]
@@ -28,26 +24,29 @@ pub struct RecoverError(#[from] pub StoreError);
 
 /// A recovery of an examined node.
 pub struct Recovery {
-    node: Examined,
-    options: RecoveryOptions,
-    verdicts: Arc<Verdicts>,
-    abandoned: u32,
-    tally: Tally,
+    pub(super) node: Examined,
+    pub(super) options: RecoveryOptions,
+    pub(super) verdicts: Arc<Verdicts>,
+    pub(super) executor: Executor,
+    pub(super) brake: Arc<Brake>,
+    pub(super) abandoned: u32,
+    pub(super) tally: Tally,
 }
 
 #[derive(Default)]
-struct Tally {
-    rehearse: Duration,
+pub(super) struct Tally {
+    pub(super) rehearse: Duration,
     commit: Duration,
     resumed: u64,
-    retries: u64,
-    bundles: Vec<PathBuf>,
+    pub(super) bundles: Vec<PathBuf>,
 }
 
 /// Why recovery does not go on.
-enum Stop {
+pub(super) enum Stop {
     Store(StoreError),
     Halt(Halt),
+    /// It was asked to end, or took too long. So many rehearsed blocks are set aside for the next one.
+    Brake(u64),
 }
 
 impl From<StoreError> for Stop {
@@ -61,54 +60,66 @@ impl Recovery {
     #[must_use]
     pub fn new(node: Examined, options: RecoveryOptions) -> Self {
         let verdicts = Arc::new(node.backlog.verdicts.clone());
-        Self { node, options, verdicts, abandoned: 0, tally: Tally::default() }
+        let executor = Executor::new(Arc::clone(&node.machine), options.executor.clone());
+        let brake = Arc::new(Brake::new(options.stop.clone(), options.limits));
+        Self { node, options, verdicts, executor, brake, abandoned: 0, tally: Tally::default() }
     }
 
-    /// Brings the block table up to the log.
+    /// Brings the block table up to the log and every file into its final place; for a start or an offline recovery.
     ///
     /// # Errors
     /// [`RecoverError`] where the store fails. A block that cannot be executed or verified is no error but a report
-    /// with [`Outcome::Halted`].
+    /// with [`Outcome::Halted`], and so are a stop and a time limit.
     ///
     /// # Panics
     /// On a worker of rayon's global pool: recovery waits for work that those workers do, so it could wait for ever.
-    pub fn run(mut self) -> Result<(Examined, Report), RecoverError> {
+    pub fn run(self) -> Result<(Examined, Report), RecoverError> {
+        let started = Instant::now();
+        let (node, mut report) = self.advance()?;
+        if report.halt.is_none() {
+            // What a crash left in the making is deleted as well.
+            node.store.drop_sandbox()?;
+        }
+        node.store.settle()?;
+        report.wall_ms = millis(started.elapsed());
+        Ok((node, report))
+    }
+
+    /// Brings the block table up to the log and leaves the write-ahead logs as they are: for a node that goes on.
+    ///
+    /// # Errors
+    /// As [`Recovery::run`].
+    ///
+    /// # Panics
+    /// As [`Recovery::run`].
+    pub fn advance(mut self) -> Result<(Examined, Report), RecoverError> {
         let on_worker = rayon::current_thread_index().is_some();
         assert!(!on_worker, "recovery waits for rayon and must not run on one of its workers");
         let started = Instant::now();
-        let reader = self.reader();
-        let parts = CommitParts {
-            store: Arc::clone(&self.node.store),
-            executor: self.executor(),
-            mode: self.options.commit,
-            limits: self.options.batch,
-            clock: Arc::clone(&self.options.executor.clock),
-            bus: self.options.committed.clone(),
-            memory_bytes: self.options.memory_bytes,
-        };
-        let mut committer = Committer::new(parts, self.node.checkpoint.as_ref(), || reader)?;
-        let halt = if self.node.label == Label::InSync {
-            // Whatever an earlier process left there has been committed.
-            if self.node.store.sandbox()?.is_some() {
-                self.node.store.drop_sandbox()?;
-            }
-            None
+        self.brake = Arc::new(Brake::new(self.options.stop.clone(), self.options.limits));
+        let mut committer = self.committer()?;
+        let ended = if self.node.label == Label::InSync {
+            self.drop_leftover().map_err(Stop::Store)
         } else {
-            match self.replay(&mut committer) {
-                Ok(()) => None,
-                Err(Stop::Halt(halt)) => Some(halt),
-                Err(Stop::Store(error)) => return Err(error.into()),
-            }
+            self.replay(&mut committer)
         };
-        let report = self.report(&committer, halt, started)?;
-        self.node.checkpoint = self.node.store.main().head()?;
-        let backlog = &mut self.node.backlog;
-        backlog.blocks = backlog.blocks.saturating_sub(report.blocks);
-        backlog.txs = backlog.txs.saturating_sub(report.counts.txs);
-        backlog.first = report.halt.as_ref().and_then(|halt| halt.height);
-        // The verdicts of this recovery, and whatever else was logged beside it.
-        self.node.catch_up()?;
+        let halt = match ended {
+            Ok(()) => None,
+            Err(Stop::Halt(halt)) => Some(halt),
+            Err(Stop::Brake(left)) => Some(self.braked(&committer, left)),
+            Err(Stop::Store(error)) => return Err(error.into()),
+        };
+        let report = self.report(&committer, halt, started);
+        self.take_note(&report)?;
         Ok((self.node, report))
+    }
+
+    /// Deletes a sandbox of an earlier process, all of which has been committed.
+    fn drop_leftover(&self) -> Result<(), StoreError> {
+        match self.node.store.sandbox()? {
+            Some(_) => self.node.store.drop_sandbox(),
+            None => Ok(()),
+        }
     }
 
     fn replay(&mut self, committer: &mut Committer) -> Result<(), Stop> {
@@ -124,24 +135,17 @@ impl Recovery {
         loop {
             let (next, rehearsed) = self.rehearse(sandbox, extent);
             sandbox = next?;
-            let rehearsal = sandbox.take();
-            let done = rehearsal.is_empty();
-            let clock = Instant::now();
-            let committed = match committer.watch() {
-                Some(watch) => {
-                    watched(&watch, self.options.step_time_max, || committer.commit(rehearsal))
-                }
-                None => committer.commit(rehearsal),
+            let commits = match &rehearsed {
+                Ok(()) | Err(Stop::Halt(_)) => true,
+                Err(Stop::Store(_)) => self.options.gate == Gate::Batch,
+                Err(Stop::Brake(_)) => false,
             };
-            self.tally.commit += clock.elapsed();
-            if matches!(committed, Err(CommitError::Differs(_))) {
-                // One of the two executions is wrong, and nobody knows which: neither is to be gone on with.
-                sandbox.spill().remove()?;
+            if !commits {
+                return rehearsed;
             }
-            committed.map_err(commit_stop)?;
-            sandbox.committed()?;
+            self.commit(committer, &mut sandbox)?;
             rehearsed?;
-            if done || self.options.gate == Gate::All {
+            if sandbox.is_at_end() {
                 break;
             }
         }
@@ -149,120 +153,54 @@ impl Recovery {
         Ok(())
     }
 
-    /// Rehearses an extent; a transaction that cannot be executed is dealt with by the machine's policy.
-    ///
-    /// The sandbox comes back even where the rehearsal stopped, since what it verified is to be committed.
-    fn rehearse(
-        &mut self,
-        mut sandbox: Sandbox,
-        extent: Extent,
-    ) -> (Result<Sandbox, Stop>, Result<(), Stop>) {
+    /// Commits what was rehearsed.
+    fn commit(&mut self, committer: &mut Committer, sandbox: &mut Sandbox) -> Result<(), Stop> {
+        let mut rehearsal = sandbox.take();
         let clock = Instant::now();
-        let (mut extent, mut halted) = (extent, None);
-        let stopped = loop {
-            match rehearse_apart(sandbox, extent, self.options.step_time_max) {
-                Ok((back, Ok(()))) => {
-                    sandbox = back;
-                    break halted.map_or(Ok(()), |halt| Err(Stop::Halt(halt)));
-                }
-                Ok((back, Err(error))) => {
-                    sandbox = back;
-                    if let Err(stop) = self.deal_with(&mut sandbox, error) {
-                        break Err(stop);
-                    }
-                }
-                Err(abandoned) => match self.start_over(*abandoned) {
-                    Ok((fresh, None)) => sandbox = fresh,
-                    Ok((fresh, Some((height, halt)))) => {
-                        // The thread took what it had verified along: it is rehearsed again, up to there.
-                        sandbox = fresh;
-                        (extent, halted) = (Extent::Below(height), Some(halt));
-                    }
-                    Err(stop) => return (Err(stop), Ok(())),
-                },
-            }
-        };
-        self.tally.rehearse += clock.elapsed();
-        self.tally.retries = sandbox.retries();
-        (Ok(sandbox), stopped)
-    }
-
-    fn deal_with(&mut self, sandbox: &mut Sandbox, error: RehearseError) -> Result<(), Stop> {
-        let failure = match error {
-            RehearseError::Store(error) => return Err(error.into()),
-            RehearseError::Block(BlockFailure::State(error)) => {
-                return Err(store_error(&error).into());
-            }
-            RehearseError::Block(failure) => failure,
-        };
-        if let Some(hook) = &self.options.on_failure
-            && let Some(failed) = sandbox.failed(&failure, self.options.step_time_max)
-        {
-            self.tally.bundles.extend(hook(&failed));
+        let committed = self.commit_watched(committer, &mut rehearsal);
+        self.tally.commit += clock.elapsed();
+        self.node.checkpoint = committer.checkpoint().cloned();
+        sandbox.spill().stand_on(committer.checkpoint().map_or(Digest::ZERO, BlockRow::digest));
+        if matches!(committed, Err(CommitError::Differs(_))) {
+            // One of the two executions is wrong, and nobody knows which: neither is to be gone on with.
+            sandbox.spill().remove()?;
         }
-        let BlockFailure::Poison { seq: Some(seq), reason, attempts, .. } = &failure else {
-            return Err(Stop::Halt(halt(&failure)));
-        };
-        if self.node.machine.poison_policy() == PoisonPolicy::Halt {
-            return Err(Stop::Halt(halt(&failure)));
+        committed.map_err(commit_stop)?;
+        if !rehearsal.is_empty() {
+            return Err(Stop::Brake(rehearsal.set_aside()?));
         }
-        let verdict = self.log_verdict(*seq, reason, *attempts)?;
-        sandbox.rule(*seq, verdict, reason.clone());
+        sandbox.committed()?;
         Ok(())
     }
 
-    /// Goes on with a fresh sandbox after a step that did not end: the transaction is kept out by a verdict, or
-    /// recovery halts at its block.
-    fn start_over(&mut self, abandoned: Abandoned) -> Result<(Sandbox, HaltsAt), Stop> {
-        let Abandoned { running, database, reason } = abandoned;
-        self.abandoned += 1;
-        let height = running.map(|running| running.height);
-        let halt = |reason| Halt { cause: HaltCause::Poison, height, reason };
-        let Some(Running { height, seq, .. }) = running else {
-            return Err(Stop::Halt(halt(reason)));
-        };
-        let halts = match seq {
-            None => Some(halt(format!("block {}: {reason}", height.get()))),
-            Some(seq) if self.node.machine.poison_policy() == PoisonPolicy::Halt => {
-                Some(halt(format!("transaction at event {}: {reason}", seq.get())))
-            }
-            Some(_) if self.abandoned > ABANDONED_MAX => {
-                Some(halt(format!("more than {ABANDONED_MAX} transactions did not end")))
-            }
-            Some(seq) => {
-                self.log_verdict(seq, &reason, 1)?;
-                None
+    fn commit_watched(
+        &self,
+        committer: &mut Committer,
+        rehearsal: &mut Rehearsal,
+    ) -> Result<(), CommitError> {
+        let Some(watch) = committer.watch() else { return committer.commit(rehearsal) };
+        let limit = self.options.step_time_max;
+        let look = || {
+            watch.stop_late(limit);
+            if self.brake.patience() != Patience::Lasts {
+                watch.close();
             }
         };
-        Ok((self.open_sandbox(database)?, halts.map(|halt| (height, halt))))
+        beside(pause(limit), look, || committer.commit(rehearsal))
     }
 
-    fn log_verdict(&mut self, tx: Seq, reason: &str, attempts: u32) -> Result<Seq, StoreError> {
-        let ruling = Ruling::Quarantine { reason: reason.to_owned(), attempts };
-        let event = EventBody::Verdict(Verdict { tx, ruling: ruling.clone() });
-        let now = self.options.executor.clock.now();
-        // CRASH: from here on every replay keeps the transaction out, whatever its execution would give then.
-        let appended = self.node.store.log().append(now, &[event])?;
-        Arc::make_mut(&mut self.verdicts).add(appended.first, tx, ruling);
-        tracing::warn!(seq = tx.get(), reason, "transaction quarantined");
-        Ok(appended.first)
-    }
-
-    fn open_sandbox(&self, found: Option<SandboxDb>) -> Result<Sandbox, StoreError> {
-        let parts = SandboxParts {
+    fn committer(&self) -> Result<Committer, StoreError> {
+        let parts = CommitParts {
             store: Arc::clone(&self.node.store),
-            executor: self.executor(),
-            checkpoint: self.node.store.main().head()?,
-            verdicts: Arc::clone(&self.verdicts),
-            end: self.node.log_head.seq,
-            bus: self.options.rehearsed.clone(),
+            executor: self.executor.apart(),
+            mode: self.options.commit,
+            limits: self.options.batch,
+            clock: Arc::clone(&self.options.executor.clock),
+            bus: self.options.committed.clone(),
+            brake: Arc::clone(&self.brake),
             memory_bytes: self.options.memory_bytes,
         };
-        Sandbox::open(parts, found)
-    }
-
-    fn executor(&self) -> Executor {
-        Executor::new(Arc::clone(&self.node.machine), self.options.executor.clone())
+        Committer::new(parts, self.node.checkpoint.clone(), || self.reader())
     }
 
     fn reader(&self) -> BlockReader {
@@ -271,12 +209,17 @@ impl Recovery {
             .until(self.node.log_head.seq)
     }
 
-    fn report(
-        &self,
-        committer: &Committer,
-        halt: Option<Halt>,
-        started: Instant,
-    ) -> Result<Report, StoreError> {
+    fn braked(&self, committer: &Committer, left: u64) -> Halt {
+        let (total, committed) = (self.node.backlog.blocks, committer.totals().blocks);
+        let rehearsed = committed.saturating_add(left);
+        let (cause, why) = self.brake.reason();
+        let reason = format!(
+            "{why}: of {total} blocks {rehearsed} are rehearsed and {committed} committed; the next recovery goes on from there"
+        );
+        Halt { cause, height: None, reason }
+    }
+
+    fn report(&self, committer: &Committer, halt: Option<Halt>, started: Instant) -> Report {
         let totals = committer.totals();
         let outcome = match (&halt, totals.counts.quarantined, self.node.label) {
             (Some(_), ..) => Outcome::Halted,
@@ -284,8 +227,7 @@ impl Recovery {
             (None, 0, _) => Outcome::Recovered,
             (None, ..) => Outcome::RecoveredWithQuarantine,
         };
-        self.node.store.settle()?;
-        Ok(Report {
+        Report {
             outcome,
             decision: self.node.label,
             from_height: totals.first,
@@ -293,11 +235,11 @@ impl Recovery {
             blocks: totals.blocks,
             counts: totals.counts,
             mempool: self.node.backlog.mempool.len(),
-            state_digest: self.node.store.main().lanes()?.digest(),
+            state_digest: committer.state_digest(),
             log_head_seq: self.node.store.log().head().seq,
             batches: totals.batches,
             resumed_blocks: self.tally.resumed,
-            retries: self.tally.retries,
+            retries: self.executor.retries(),
             commit_mode: self.options.commit,
             gate: self.options.gate,
             rehearse_ms: millis(self.tally.rehearse),
@@ -306,20 +248,30 @@ impl Recovery {
             peak_rss_bytes: peak_rss_bytes(),
             halt,
             bundles: self.tally.bundles.clone(),
-        })
+        }
     }
-}
 
-/// The block at which recovery halts, where it does, and why.
-type HaltsAt = Option<(Height, Halt)>;
+    /// Brings what was observed of the node up to what this recovery did.
+    fn take_note(&mut self, report: &Report) -> Result<(), StoreError> {
+        let backlog = &mut self.node.backlog;
+        backlog.blocks = backlog.blocks.saturating_sub(report.blocks);
+        backlog.txs = backlog.txs.saturating_sub(report.counts.txs);
+        if backlog.blocks == 0 {
+            self.node.event_bytes = 0;
+        }
+        self.node.backlog.first = self.first_pending(report)?;
+        // The verdicts of this recovery, and whatever else was logged beside it.
+        self.node.catch_up()
+    }
 
-fn halt(failure: &BlockFailure) -> Halt {
-    let (cause, height) = match failure {
-        BlockFailure::Check { height, .. } => (HaltCause::Check, Some(*height)),
-        BlockFailure::Poison { height, .. } => (HaltCause::Poison, Some(*height)),
-        BlockFailure::State(_) => (HaltCause::Poison, None),
-    };
-    Halt { cause, height, reason: failure.to_string() }
+    fn first_pending(&self, report: &Report) -> Result<Option<Height>, StoreError> {
+        match &report.halt {
+            None => Ok(None),
+            Some(Halt { height: Some(height), .. }) => Ok(Some(*height)),
+            Some(_) if report.blocks == 0 => Ok(self.node.backlog.first),
+            Some(_) => Ok(self.reader().next_block()?.map(|block| block.order.height)),
+        }
+    }
 }
 
 fn commit_stop(error: CommitError) -> Stop {
@@ -333,13 +285,6 @@ fn commit_stop(error: CommitError) -> Stop {
             reason: difference.to_string(),
         }),
     }
-}
-
-/// Gets the store's error back out of the machine's view of it.
-fn store_error(error: &crate::state::StateError) -> StoreError {
-    let unexpected =
-        || StoreError { file: crate::store::MAIN.into(), problem: Problem::Sql(error.to_string()) };
-    error.0.downcast_ref::<StoreError>().cloned().unwrap_or_else(unexpected)
 }
 
 fn millis(time: Duration) -> u64 {

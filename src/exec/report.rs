@@ -1,5 +1,7 @@
 //! The report: what a recovery did, for people and programs.
 
+use std::io::Read as _;
+
 use serde::{Deserialize, Serialize};
 
 use crate::block::Counts;
@@ -17,7 +19,8 @@ pub enum Outcome {
     Recovered,
     /// Every ordered block is confirmed; verdicts kept transactions out.
     RecoveredWithQuarantine,
-    /// It stopped before the end; what was verified until then is committed.
+    /// It stopped before the end. Where a block is the cause, what was verified before it is committed; otherwise the
+    /// next recovery goes on from where this one stopped.
     Halted,
 }
 
@@ -42,6 +45,20 @@ pub enum HaltCause {
     Check,
     /// Executing a block again gave another result.
     Difference,
+    /// Somebody asked for it.
+    Stopped,
+    /// The recovery took longer than it may.
+    TimeLimit,
+    /// For longer than allowed no block was rehearsed or committed.
+    Stalled,
+}
+
+impl HaltCause {
+    /// Says whether nothing is wrong with any block: the next recovery goes on from where this one stopped.
+    #[must_use]
+    pub const fn goes_on(self) -> bool {
+        matches!(self, Self::Stopped | Self::TimeLimit | Self::Stalled)
+    }
 }
 
 /// What a recovery did.
@@ -93,7 +110,10 @@ pub struct Report {
 /// Returns the largest resident memory of this process so far, in bytes; 0 where the system does not tell.
 #[must_use]
 pub(crate) fn peak_rss_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    // The kernel gives all of it at once: asking for it in pieces costs more than the rest of a small recovery.
+    let mut status = [0; 4096];
+    let read = std::fs::File::open("/proc/self/status").and_then(|mut file| file.read(&mut status));
+    let status = String::from_utf8_lossy(status.get(..read.unwrap_or(0)).unwrap_or_default());
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
     kib.unwrap_or(0).saturating_mul(1024)

@@ -1,15 +1,17 @@
 //! The sandbox: rehearses the backlog above the checkpoint, and alone can make a [`Rehearsal`].
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::block::BlockRow;
 use crate::codec::count;
 use crate::diff::Verdicts;
 use crate::exec::above::{AboveCheckpoint, Spill};
+use crate::exec::brake::Brake;
 use crate::exec::bus::{Bus, Rehearsed};
 use crate::exec::rehearsed::RehearsedBlock;
+use crate::exec::resume::{Resume, rehearsed_from};
 use crate::exec::{BlockFailure, BlockReader, Executor, PendingBlock, Watch, watched};
 use crate::plan::{BatchLimits, BatchSize};
 use crate::state::{MemoryState, RecordingState};
@@ -25,6 +27,7 @@ pub(crate) struct SandboxParts {
     /// Position of the last event that was examined: what is logged after it is not rehearsed.
     pub(crate) end: u64,
     pub(crate) bus: Bus<Rehearsed>,
+    pub(crate) brake: Arc<Brake>,
     /// Bytes of memory for rehearsed blocks, and as many for the state above the checkpoint.
     pub(crate) memory_bytes: usize,
 }
@@ -33,13 +36,17 @@ pub(crate) struct SandboxParts {
 pub(crate) struct Sandbox {
     executor: Executor,
     reader: BlockReader,
+    /// Whether the log was read to its end.
+    is_at_end: bool,
     /// A block that was read and could not be executed yet.
     held: Option<PendingBlock>,
     state: AboveCheckpoint,
     spill: Arc<Spill>,
-    rehearsal: Rehearsal,
+    /// Shared with the thread that may have to give up on this one.
+    rehearsal: Arc<Mutex<Rehearsal>>,
     memory_bytes: usize,
     bus: Bus<Rehearsed>,
+    brake: Arc<Brake>,
     resumed: u64,
 }
 
@@ -51,6 +58,8 @@ pub(crate) struct Rehearsal {
     memory: VecDeque<RehearsedBlock>,
     memory_bytes: usize,
     size: BatchSize,
+    /// Blocks that were handed out.
+    taken: u64,
 }
 
 /// How much is rehearsed before it is committed.
@@ -71,6 +80,8 @@ pub(crate) enum RehearseError {
     Block(BlockFailure),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("stopped")]
+    Stopped,
 }
 
 /// A block that could not be executed, with all that is needed to try it elsewhere.
@@ -110,7 +121,8 @@ impl Sandbox {
         base: SandboxBase,
         found: Option<(SandboxDb, Resume)>,
     ) -> Result<Self, StoreError> {
-        let SandboxParts { store, executor, checkpoint, verdicts, end, bus, memory_bytes } = parts;
+        let SandboxParts { store, executor, checkpoint, verdicts, end, bus, brake, memory_bytes } =
+            parts;
         let (database, resume) = found.unzip();
         let spill = Arc::new(Spill::new(Arc::clone(&store), base, database));
         let mut state = AboveCheckpoint::new(Arc::clone(&store), Arc::clone(&spill), memory_bytes);
@@ -132,8 +144,21 @@ impl Sandbox {
             }
         }
         let reader = BlockReader::new(store, after, verdicts).until(end);
-        let held = None;
-        Ok(Self { executor, reader, held, state, spill, rehearsal, memory_bytes, bus, resumed })
+        brake.progress();
+        let (held, rehearsal) = (None, Arc::new(Mutex::new(rehearsal)));
+        Ok(Self {
+            executor,
+            reader,
+            is_at_end: false,
+            held,
+            state,
+            spill,
+            rehearsal,
+            memory_bytes,
+            bus,
+            brake,
+            resumed,
+        })
     }
 
     /// Returns what shares the sandbox database with this sandbox.
@@ -151,21 +176,29 @@ impl Sandbox {
         self.resumed
     }
 
-    /// Returns how often transient failures were tried again, in blocks that failed in the end as well.
-    pub(crate) fn retries(&self) -> u64 {
-        self.executor.retries()
+    /// Says whether nothing is left to be rehearsed.
+    pub(crate) const fn is_at_end(&self) -> bool {
+        self.is_at_end
+    }
+
+    /// Returns what was rehearsed and not handed out.
+    pub(crate) const fn rehearsal(&self) -> &Arc<Mutex<Rehearsal>> {
+        &self.rehearsal
+    }
+
+    /// Returns the brake of the recovery.
+    pub(crate) const fn brake(&self) -> &Arc<Brake> {
+        &self.brake
     }
 
     /// Rehearses blocks until the extent or the end of the log is reached.
     pub(crate) fn rehearse(&mut self, extent: Extent) -> Result<(), RehearseError> {
         while !self.spill.is_abandoned() && !self.has_reached(extent) {
-            let block = match self.held.take() {
-                Some(block) => block,
-                None => match self.reader.next_block()? {
-                    Some(block) => block,
-                    None => break,
-                },
-            };
+            let Some(block) = self.next_block()? else { break };
+            if self.brake.is_pulled() {
+                self.held = Some(block);
+                return Err(RehearseError::Stopped);
+            }
             if matches!(extent, Extent::Below(height) if block.order.height >= height) {
                 self.held = Some(block);
                 break;
@@ -209,7 +242,7 @@ impl Sandbox {
 
     /// Hands out what was rehearsed; rehearsing goes on above it.
     pub(crate) fn take(&mut self) -> Rehearsal {
-        std::mem::replace(&mut self.rehearsal, Rehearsal::empty(Arc::clone(&self.spill)))
+        std::mem::replace(&mut *lock(&self.rehearsal), Rehearsal::empty(Arc::clone(&self.spill)))
     }
 
     /// Takes note that everything that was handed out is committed.
@@ -217,10 +250,19 @@ impl Sandbox {
         self.state.committed()
     }
 
+    fn next_block(&mut self) -> Result<Option<PendingBlock>, StoreError> {
+        if let Some(block) = self.held.take() {
+            return Ok(Some(block));
+        }
+        let next = self.reader.next_block()?;
+        self.is_at_end = next.is_none();
+        Ok(next)
+    }
+
     fn has_reached(&self, extent: Extent) -> bool {
         match extent {
             Extent::All | Extent::Below(_) => false,
-            Extent::Batch(limits) => limits.is_full(self.rehearsal.size),
+            Extent::Batch(limits) => limits.is_full(lock(&self.rehearsal).size),
         }
     }
 
@@ -230,10 +272,13 @@ impl Sandbox {
         }
         self.state.apply(&block.changes)?;
         let notice = Rehearsed { height: block.order.height, counts: block.receipts.counts() };
-        self.rehearsal.push(block);
-        if self.rehearsal.memory_bytes > self.memory_bytes {
-            self.rehearsal.spill_memory()?;
+        let mut rehearsal = lock(&self.rehearsal);
+        rehearsal.push(block);
+        if rehearsal.memory_bytes > self.memory_bytes {
+            rehearsal.spill_memory()?;
         }
+        drop(rehearsal);
+        self.brake.progress();
         self.bus.publish(&notice);
         Ok(())
     }
@@ -241,8 +286,8 @@ impl Sandbox {
 
 impl Rehearsal {
     fn empty(spill: Arc<Spill>) -> Self {
-        let memory = VecDeque::new();
-        Self { spill, spilled: None, memory, memory_bytes: 0, size: BatchSize::default() }
+        let (memory, size) = (VecDeque::new(), BatchSize::default());
+        Self { spill, spilled: None, memory, memory_bytes: 0, size, taken: 0 }
     }
 
     /// Says whether there is nothing to commit.
@@ -250,17 +295,44 @@ impl Rehearsal {
         self.spilled.is_none() && self.memory.is_empty()
     }
 
+    /// Returns how many blocks were not handed out.
+    pub(crate) const fn left(&self) -> u64 {
+        self.size.blocks.saturating_sub(self.taken)
+    }
+
+    /// Moves what was not handed out to the sandbox database for the next recovery; says how many blocks that are.
+    pub(crate) fn set_aside(&mut self) -> Result<u64, StoreError> {
+        if !self.is_empty() {
+            self.spill_memory()?;
+            // CRASH: before this the blocks may be found not to fit, and are rehearsed again; after it they are gone on with.
+            self.spill.write_base()?;
+        }
+        Ok(self.left())
+    }
+
+    /// Takes back the block that was handed out last.
+    pub(crate) fn put_back(&mut self, block: RehearsedBlock) {
+        self.taken = self.taken.saturating_sub(1);
+        match &mut self.spilled {
+            Some((first, _)) => *first = block.order.height,
+            None => self.memory.push_front(block),
+        }
+    }
+
     /// Returns the next block to be committed.
     pub(crate) fn next_block(&mut self) -> Result<Option<RehearsedBlock>, StoreError> {
         if let Some((first, last)) = self.spilled {
             if let Some(block) = self.read_spilled(first)? {
+                self.taken = self.taken.saturating_add(1);
                 let next = Height(block.order.height.get().saturating_add(1));
                 self.spilled = (next <= last).then_some((next, last));
                 return Ok(Some(block));
             }
             self.spilled = None;
         }
-        Ok(self.memory.pop_front())
+        let block = self.memory.pop_front();
+        self.taken = self.taken.saturating_add(u64::from(block.is_some()));
+        Ok(block)
     }
 
     fn push(&mut self, block: RehearsedBlock) {
@@ -298,76 +370,7 @@ impl Rehearsal {
     }
 }
 
-/// The rehearsed blocks of an earlier process that still fit.
-struct Resume {
-    first: Height,
-    last: Height,
-}
-
-impl Resume {
-    /// Compares what an earlier process rehearsed with the checkpoint and the log as they are now.
-    fn find(
-        store: &Store,
-        database: &SandboxDb,
-        base: &SandboxBase,
-        checkpoint: Option<&BlockRow>,
-        verdicts: &Verdicts,
-    ) -> Result<Option<Self>, StoreError> {
-        let Some(found) = database.base()?.filter(|found| found.machine == base.machine) else {
-            return Ok(None);
-        };
-        let start = checkpoint.map_or(0, |row| row.order.height.get().saturating_add(1));
-        let fits = found.parent == base.parent || committed_from(database, checkpoint)?;
-        if !fits {
-            return Ok(None);
-        }
-        let mut range: Option<Self> = None;
-        let mut next = Height(start);
-        let mut after = checkpoint.map_or(0, |row| row.order.seq.get());
-        while let Some(block) = rehearsed_from(database, next)? {
-            let log = store.log();
-            // A block between the two may have been committed from memory, by a process whose commit was lost since.
-            let holds = log.head().seq >= block.order.seq.get()
-                && log.event(block.order.seq)?.chain == block.order.chain
-                && !log.has_order_between(after, block.order.seq)?
-                && obeys(&block, verdicts);
-            if !holds {
-                return Ok(None);
-            }
-            after = block.order.seq.get();
-            let height = block.order.height;
-            range = Some(Self { first: range.map_or(height, |range| range.first), last: height });
-            next = Height(height.get().saturating_add(1));
-        }
-        Ok(range)
-    }
-}
-
-fn rehearsed_from(
-    database: &SandboxDb,
-    height: Height,
-) -> Result<Option<RehearsedBlock>, StoreError> {
-    let Some((height, body)) = database.block_from(height)? else { return Ok(None) };
-    RehearsedBlock::decode(&body).map(Some).map_err(|error| database.codec(height, error))
-}
-
-/// Says whether a block keeps out exactly the transactions that the log's verdicts keep out.
-fn obeys(block: &RehearsedBlock, verdicts: &Verdicts) -> bool {
-    let kept_out: BTreeMap<_, _> =
-        block.quarantined.iter().map(|entry| (entry.tx, entry.verdict)).collect();
-    block.txs.iter().all(|tx| {
-        let ruled = verdicts.quarantine(block.order.seq, *tx).map(|(verdict, _)| verdict);
-        ruled == kept_out.get(tx).copied()
-    })
-}
-
-/// Says whether the checkpoint is a block of this very rehearsal, committed before the crash.
-fn committed_from(database: &SandboxDb, checkpoint: Option<&BlockRow>) -> Result<bool, StoreError> {
-    let Some(row) = checkpoint else { return Ok(false) };
-    let found = rehearsed_from(database, row.order.height)?;
-    Ok(found.is_some_and(|block| {
-        block.order == row.order
-            && Digest::of(&block.receipts.encode()) == row.receipts_digest
-            && Digest::of(&block.changes.encode()) == row.changes_digest
-    }))
+/// Locks a rehearsal; a panic while it is held leaves it as the last block left it.
+pub(crate) fn lock(rehearsal: &Mutex<Rehearsal>) -> MutexGuard<'_, Rehearsal> {
+    rehearsal.lock().unwrap_or_else(PoisonError::into_inner)
 }

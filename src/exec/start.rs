@@ -29,6 +29,8 @@ pub struct Examined {
     pub log_head: LogHead,
     /// What the log holds beyond the checkpoint.
     pub backlog: Backlog,
+    /// Bytes of the bodies of the events beyond the checkpoint, at most: where a recovery stopped, those from before it.
+    pub event_bytes: u64,
     /// The label of the decision, one that does not refuse.
     pub label: Label,
 }
@@ -40,7 +42,8 @@ impl Examined {
     /// [`StoreError`] where it cannot be read or does not follow from what came before it.
     pub fn catch_up(&mut self) -> Result<(), StoreError> {
         let log = self.store.log();
-        fold_from(&log, self.log_head, &mut self.backlog)?;
+        let bytes = fold_from(&log, self.log_head, &mut self.backlog)?;
+        self.event_bytes = self.event_bytes.saturating_add(bytes);
         self.log_head = log.head();
         self.label = match (self.backlog.blocks, &self.checkpoint) {
             (0, _) => Label::InSync,
@@ -102,8 +105,13 @@ pub fn examine(
     let store = dir.open_with(repairs)?;
     let machine = registry.find(store.log().machine());
     let checkpoint = store.main().head()?;
-    let mut observer =
-        Observer { store: &store, checkpoint: checkpoint.as_ref(), detail: None, machine: None };
+    let mut observer = Observer {
+        store: &store,
+        checkpoint: checkpoint.as_ref(),
+        detail: None,
+        machine: None,
+        event_bytes: 0,
+    };
     let mut seen = SOUND;
     seen.machine = observer.machine(&machine);
     seen.checkpoint = observer.checkpoint()?;
@@ -119,9 +127,9 @@ pub fn examine(
     let (label, action) = decide(seen);
     match (action, machine) {
         (Action::Nothing | Action::Replay, Ok(machine)) => {
-            let log_head = store.log().head();
+            let (log_head, event_bytes) = (store.log().head(), observer.event_bytes);
             let store = Arc::new(store);
-            Ok(Examined { store, machine, checkpoint, log_head, backlog, label })
+            Ok(Examined { store, machine, checkpoint, log_head, backlog, event_bytes, label })
         }
         _ => Err(Box::new(observer.refusal(label)?)),
     }
@@ -134,6 +142,8 @@ struct Observer<'a> {
     detail: Option<String>,
     /// What is wrong with the machine.
     machine: Option<String>,
+    /// Bytes of the bodies of the events beyond the checkpoint.
+    event_bytes: u64,
 }
 
 impl Observer<'_> {
@@ -190,7 +200,10 @@ impl Observer<'_> {
             }
         }
         match fold_from(&self.store.log(), head, backlog) {
-            Ok(()) => Ok(ChainSeen::Whole),
+            Ok(bytes) => {
+                self.event_bytes = bytes;
+                Ok(ChainSeen::Whole)
+            }
             Err(error) => match error.problem {
                 Problem::Damaged(_) | Problem::Codec { .. } => {
                     self.detail = Some(error.to_string());
@@ -274,13 +287,14 @@ const fn advice(label: Label) -> &'static str {
     }
 }
 
-/// Reads the events after a head, verifies that each follows from the one before, and folds them.
+/// Reads the events after a head, verifies that each follows from the one before, and folds them; returns the bytes of
+/// their bodies.
 pub(crate) fn fold_from(
     log: &Log,
     mut head: LogHead,
     backlog: &mut Backlog,
-) -> Result<(), StoreError> {
-    let end = log.head().seq;
+) -> Result<u64, StoreError> {
+    let (end, mut bytes) = (log.head().seq, 0u64);
     while head.seq < end {
         let events = log.read(head.next(), READ_BYTES)?;
         for event in &events {
@@ -296,12 +310,13 @@ pub(crate) fn fold_from(
                 folded.map_err(|error| log.damaged(event.seq, &format!("cannot be: {error}")))?;
             }
             head = LogHead { seq: event.seq.get(), chain: event.chain };
+            bytes = bytes.saturating_add(crate::codec::count(event.body.len()));
         }
         if events.is_empty() {
             return Err(log.damaged(head.next(), "is missing"));
         }
     }
-    Ok(())
+    Ok(bytes)
 }
 
 fn broken_link(event: &StoredEvent) -> String {

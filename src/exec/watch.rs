@@ -1,6 +1,6 @@
 //! The watch: what is being executed since when, seen from another thread, and the signal to stop it.
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ pub struct Watch {
     step: AtomicU64,
     /// Number of the step that is to stop.
     stop: AtomicU64,
+    /// Whether every step is to stop from now on.
+    is_closed: AtomicBool,
 }
 
 /// A step that is being executed.
@@ -43,6 +45,7 @@ impl Default for Watch {
             seq: AtomicU64::new(0),
             step: AtomicU64::new(1),
             stop: AtomicU64::new(0),
+            is_closed: AtomicBool::new(false),
         }
     }
 }
@@ -63,7 +66,7 @@ impl Watch {
 
     /// Says whether the present step is to stop.
     pub(crate) fn must_stop(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) == self.step.load(Ordering::Relaxed)
+        self.is_closed() || self.stop.load(Ordering::Relaxed) == self.step.load(Ordering::Relaxed)
     }
 
     /// Returns the present step; `None` between steps.
@@ -87,6 +90,22 @@ impl Watch {
         self.stop.store(step, Ordering::Relaxed);
     }
 
+    /// Makes the present step and all later ones fail at their next read or write; nothing is tried again.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
+    }
+
+    /// Makes the present step fail at its next read or write where it takes longer than `limit`.
+    pub(crate) fn stop_late(&self, limit: Duration) {
+        if let Some(late) = self.running().filter(|running| running.time > limit) {
+            self.stop(late.step);
+        }
+    }
+
     fn now(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
@@ -95,16 +114,23 @@ impl Watch {
 /// Runs code whose steps `watch` sees, while another thread stops each one that takes longer than `limit` at its next
 /// read or write. A step that neither reads nor writes any more is not stopped by this.
 pub(crate) fn watched<R>(watch: &Watch, limit: Duration, body: impl FnOnce() -> R) -> R {
-    let pause = (limit / 4).clamp(Duration::from_millis(1), Duration::from_millis(100));
+    beside(pause(limit), || watch.stop_late(limit), body)
+}
+
+/// Returns how often somebody looks whether a step takes longer than `limit`.
+pub(crate) fn pause(limit: Duration) -> Duration {
+    (limit / 4).clamp(Duration::from_millis(1), Duration::from_millis(100))
+}
+
+/// Runs code while another thread calls `look` again and again, with a pause between.
+pub(crate) fn beside<R>(pause: Duration, look: impl Fn() + Send, body: impl FnOnce() -> R) -> R {
     std::thread::scope(|scope| {
         let (done, waiting) = mpsc::channel::<()>();
         let watching = std::thread::Builder::new().name("watch".to_owned());
         // Where no thread can be had, the steps run unwatched rather than not at all.
         let _watching = watching.spawn_scoped(scope, move || {
             while waiting.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-                if let Some(late) = watch.running().filter(|running| running.time > limit) {
-                    watch.stop(late.step);
-                }
+                look();
             }
         });
         let result = body();

@@ -95,7 +95,7 @@ mod tests {
                     sizes.push(txs.len());
                     ordered.extend(txs);
                 }
-                NewEvent::Patch(_) | NewEvent::Settle { .. } => {}
+                NewEvent::Patch(_) | NewEvent::Next { .. } | NewEvent::Settle { .. } => {}
             }
         }
         assert_eq!(sizes, [0, 20, 20, 20, 20, 8]);

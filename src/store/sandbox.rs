@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::machine::MachineVersion;
 use crate::store::connection::{Database, Durability};
@@ -61,15 +61,19 @@ impl SandboxDb {
         self.database.transaction(|sql| {
             sql.execute("DELETE FROM overlay", [])?;
             sql.execute("DELETE FROM rehearsed", [])?;
-            sql.execute(
-                "INSERT OR REPLACE INTO base (id, machine, machine_version, parent) VALUES (1, ?1, ?2, ?3)",
-                params![base.machine.id, base.machine.version, base.parent.0],
-            )
-            .map(drop)
+            write_base(sql, base)
         })
     }
 
-    /// Adds rehearsed blocks, as canonical bytes.
+    /// Puts the rehearsal on another base, which the first block that is still needed follows.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it cannot be written.
+    pub fn rebase(&mut self, base: &SandboxBase) -> Result<(), StoreError> {
+        self.database.transaction(|sql| write_base(sql, base))
+    }
+
+    /// Adds rehearsed blocks, as canonical bytes; one that is there already is written again.
     ///
     /// # Errors
     /// [`StoreError`] where they cannot be written.
@@ -79,7 +83,7 @@ impl SandboxDb {
     ) -> Result<(), StoreError> {
         self.database.transaction(|sql| {
             let mut insert = sql.prepare_cached(
-                "INSERT INTO rehearsed (height, body, digest) VALUES (?1, ?2, ?3)",
+                "INSERT OR REPLACE INTO rehearsed (height, body, digest) VALUES (?1, ?2, ?3)",
             )?;
             for (height, body) in blocks {
                 insert.execute(params![height.get(), body, Digest::of(body).0])?;
@@ -181,4 +185,12 @@ impl SandboxDb {
             Ok(entries)
         })
     }
+}
+
+fn write_base(sql: &Connection, base: &SandboxBase) -> rusqlite::Result<()> {
+    sql.execute(
+        "INSERT OR REPLACE INTO base (id, machine, machine_version, parent) VALUES (1, ?1, ?2, ?3)",
+        params![base.machine.id, base.machine.version, base.parent.0],
+    )
+    .map(drop)
 }

@@ -61,10 +61,22 @@ impl Probes {
         self.attempts.lock().expect("no holder panics").get(&seq).copied().unwrap_or(0)
     }
 
+    /// Counts from the beginning again.
+    pub(crate) fn forget_attempts(&self) {
+        self.attempts.lock().expect("no holder panics").clear();
+    }
+
     /// Returns once a `spin` or a `runaway` runs in a thread.
     pub(crate) fn await_endless<R>(&self, within: &std::thread::ScopedJoinHandle<'_, R>) {
         while !self.is_endless.load(Ordering::Acquire) {
             assert!(!within.is_finished(), "the block ended before its endless transaction");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Returns once a `spin` or a `runaway` runs, however long that takes.
+    pub(crate) fn await_started(&self) {
+        while !self.is_endless.load(Ordering::Acquire) {
             std::thread::yield_now();
         }
     }

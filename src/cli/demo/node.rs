@@ -58,7 +58,7 @@ pub(crate) fn run(args: &DemoNodeArgs, app: &App) -> Result<Exit> {
             match event {
                 NewEvent::Tx { .. } => accepted = accepted.saturating_add(1),
                 NewEvent::Order { height, .. } => ordered = Some(height.get()),
-                NewEvent::Patch(_) | NewEvent::Settle { .. } => {}
+                NewEvent::Patch(_) | NewEvent::Next { .. } | NewEvent::Settle { .. } => {}
             }
         }
         intake.append(group)?;

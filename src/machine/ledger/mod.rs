@@ -22,7 +22,7 @@ pub use transfer::{PAYLOAD_BYTES, Transfer};
 
 use std::collections::BTreeMap;
 
-use crate::block::{Receipt, Receipts};
+use crate::block::Receipt;
 use crate::codec::CodecError;
 use crate::event::Patch;
 use crate::machine::{
@@ -82,10 +82,6 @@ struct OpenLedger<'a> {
 }
 
 impl OpenBlock for OpenLedger<'_> {
-    fn begin(&self, _: &mut Context<'_>) -> Result<(), ExecError> {
-        Ok(())
-    }
-
     fn execute(&self, index: usize, context: &mut Context<'_>) -> Result<Receipt, ExecError> {
         let transfer = self.transfers.get(index).ok_or_else(|| {
             ExecError::Poison(format!("the block has no transaction at index {index}"))
@@ -105,10 +101,6 @@ impl OpenBlock for OpenLedger<'_> {
                 Ok(Receipt::applied(Bytes::default()))
             }
         }
-    }
-
-    fn end(&self, _: &Receipts, _: &mut Context<'_>) -> Result<(), ExecError> {
-        Ok(())
     }
 
     fn check(&self, outcome: &BlockOutcome<'_>) -> Result<(), CheckFailure> {

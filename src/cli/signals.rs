@@ -1,0 +1,67 @@
+//! Signals: the first SIGINT or SIGTERM asks the present work to end, the second ends the process.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use anyhow::{Context as _, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+type Wish = Box<dyn FnOnce() + Send>;
+
+/// What the next signal does; without a wish it ends the process.
+static WISH: Mutex<Option<Wish>> = Mutex::new(None);
+/// The thread that listens, or why there is none.
+static LISTENER: OnceLock<Result<(), String>> = OnceLock::new();
+
+/// While it lives, the first signal is a wish.
+#[must_use]
+pub(crate) struct Listening(());
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        drop(set(None));
+    }
+}
+
+/// Runs `wish` at the first SIGINT or SIGTERM while the answer lives; any other ends the process as it usually does.
+///
+/// # Errors
+/// Where signals cannot be listened to.
+pub(crate) fn at_first(wish: impl FnOnce() + Send + 'static) -> Result<Listening> {
+    // Once for the process: what listens to a signal cannot be taken away again.
+    let listener = LISTENER.get_or_init(|| listen().map_err(|error| format!("{error:#}")));
+    listener.clone().map_err(anyhow::Error::msg)?;
+    drop(set(Some(Box::new(wish))));
+    Ok(Listening(()))
+}
+
+fn set(wish: Option<Wish>) -> Option<Wish> {
+    std::mem::replace(&mut *WISH.lock().unwrap_or_else(PoisonError::into_inner), wish)
+}
+
+fn listen() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = runtime.context("no runtime for signals can be made")?;
+    let within = runtime.enter();
+    let hear = |kind: SignalKind| signal(kind).map(|signal| (signal, kind.as_raw_value()));
+    let (interrupt, terminate) = (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
+    drop(within);
+    let spawned = std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || runtime.block_on(answer(interrupt, terminate)));
+    spawned.map(drop).context("no thread for signals can be started")
+}
+
+async fn answer(mut interrupt: (Signal, i32), mut terminate: (Signal, i32)) {
+    loop {
+        let number = tokio::select! {
+            Some(()) = interrupt.0.recv() => interrupt.1,
+            Some(()) = terminate.0.recv() => terminate.1,
+            else => return,
+        };
+        match set(None) {
+            Some(wish) => wish(),
+            // What a shell says of a process that a signal ended.
+            None => std::process::exit(128 + number),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Phase 1 of a recovery: rehearses, and keeps a transaction that cannot be executed from stopping the rest.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::event::{EventBody, Ruling, Verdict};
+use crate::exec::apart::{Abandoned, GivenUp, rehearse_apart};
+use crate::exec::recover::{Recovery, Stop};
+use crate::exec::report::{Halt, HaltCause};
+use crate::exec::sandbox::{Extent, RehearseError, Sandbox, SandboxParts, lock};
+use crate::exec::{BlockFailure, Running};
+use crate::machine::PoisonPolicy;
+use crate::state::StateError;
+use crate::store::{Problem, SandboxDb, StoreError};
+use crate::types::{Height, Seq};
+
+/// Threads that may be given up on before recovery halts.
+const ABANDONED_MAX: u32 = 8;
+
+/// The block at which recovery halts, where it does, and why.
+type HaltsAt = Option<(Height, Halt)>;
+
+impl Recovery {
+    /// Rehearses an extent; a transaction that cannot be executed is dealt with by the machine's policy.
+    ///
+    /// The sandbox comes back even where the rehearsal stopped, since what it verified is to be committed.
+    pub(super) fn rehearse(
+        &mut self,
+        sandbox: Sandbox,
+        extent: Extent,
+    ) -> (Result<Sandbox, Stop>, Result<(), Stop>) {
+        let clock = Instant::now();
+        let ended = self.rehearse_on(sandbox, extent);
+        self.tally.rehearse += clock.elapsed();
+        ended
+    }
+
+    fn rehearse_on(
+        &mut self,
+        mut sandbox: Sandbox,
+        mut extent: Extent,
+    ) -> (Result<Sandbox, Stop>, Result<(), Stop>) {
+        let mut halted = None;
+        let stopped = loop {
+            match rehearse_apart(sandbox, extent, self.options.step_time_max) {
+                Ok((back, Ok(()))) => {
+                    sandbox = back;
+                    break halted.map_or(Ok(()), |halt| Err(Stop::Halt(halt)));
+                }
+                Ok((back, Err(error))) => {
+                    sandbox = back;
+                    if let Err(stop) = self.deal_with(&mut sandbox, error) {
+                        break Err(stop);
+                    }
+                }
+                Err(given_up) => match self.start_over(*given_up) {
+                    Ok((fresh, None)) => sandbox = fresh,
+                    Ok((fresh, Some((height, halt)))) => {
+                        // The thread took what it had verified along: it is rehearsed again, up to there.
+                        sandbox = fresh;
+                        (extent, halted) = (Extent::Below(height), Some(halt));
+                    }
+                    Err(stop) => return (Err(stop), Ok(())),
+                },
+            }
+        };
+        (Ok(sandbox), stopped)
+    }
+
+    fn deal_with(&mut self, sandbox: &mut Sandbox, error: RehearseError) -> Result<(), Stop> {
+        let failure = match error {
+            RehearseError::Store(error) => return Err(error.into()),
+            RehearseError::Block(BlockFailure::State(error)) => {
+                return Err(store_error(&error).into());
+            }
+            // Where the recovery has to end, its steps are made to fail: that says nothing about their block.
+            RehearseError::Block(_) if self.brake.is_pulled() => return Err(set_aside(sandbox)),
+            RehearseError::Stopped => return Err(set_aside(sandbox)),
+            RehearseError::Block(failure) => failure,
+        };
+        if let Some(hook) = &self.options.on_failure
+            && let Some(failed) = sandbox.failed(&failure, self.options.step_time_max)
+        {
+            self.tally.bundles.extend(hook(&failed));
+        }
+        let BlockFailure::Poison { seq: Some(seq), reason, attempts, .. } = &failure else {
+            return Err(Stop::Halt(halt(&failure)));
+        };
+        if self.node.machine.poison_policy() == PoisonPolicy::Halt {
+            return Err(Stop::Halt(halt(&failure)));
+        }
+        let verdict = self.log_verdict(*seq, reason, *attempts)?;
+        sandbox.rule(*seq, verdict, reason.clone());
+        Ok(())
+    }
+
+    /// Goes on with a fresh sandbox after a step that did not end: the transaction is kept out by a verdict, or
+    /// recovery halts at its block.
+    fn start_over(&mut self, given_up: GivenUp) -> Result<(Sandbox, HaltsAt), Stop> {
+        let Abandoned { running, database, reason } = match given_up {
+            GivenUp::Stopped(kept) => return Err(Stop::Brake(kept?)),
+            GivenUp::Failed(abandoned) => abandoned,
+        };
+        self.abandoned += 1;
+        let height = running.map(|running| running.height);
+        let halt = |reason| Halt { cause: HaltCause::Poison, height, reason };
+        let Some(Running { height, seq, .. }) = running else {
+            return Err(Stop::Halt(halt(reason)));
+        };
+        let halts = match seq {
+            None => Some(halt(format!("block {}: {reason}", height.get()))),
+            Some(seq) if self.node.machine.poison_policy() == PoisonPolicy::Halt => {
+                Some(halt(format!("transaction at event {}: {reason}", seq.get())))
+            }
+            Some(_) if self.abandoned > ABANDONED_MAX => {
+                Some(halt(format!("more than {ABANDONED_MAX} transactions did not end")))
+            }
+            Some(seq) => {
+                self.log_verdict(seq, &reason, 1)?;
+                None
+            }
+        };
+        Ok((self.open_sandbox(database)?, halts.map(|halt| (height, halt))))
+    }
+
+    fn log_verdict(&mut self, tx: Seq, reason: &str, attempts: u32) -> Result<Seq, StoreError> {
+        let ruling = Ruling::Quarantine { reason: reason.to_owned(), attempts };
+        let event = EventBody::Verdict(Verdict { tx, ruling: ruling.clone() });
+        let now = self.options.executor.clock.now();
+        // CRASH: from here on every replay keeps the transaction out, whatever its execution would give then.
+        let appended = self.node.store.log().append(now, &[event])?;
+        Arc::make_mut(&mut self.verdicts).add(appended.first, tx, ruling);
+        self.brake.progress();
+        tracing::warn!(seq = tx.get(), reason, "transaction quarantined");
+        Ok(appended.first)
+    }
+
+    pub(super) fn open_sandbox(&self, found: Option<SandboxDb>) -> Result<Sandbox, StoreError> {
+        let parts = SandboxParts {
+            store: Arc::clone(&self.node.store),
+            executor: self.executor.apart(),
+            checkpoint: self.node.checkpoint.clone(),
+            verdicts: Arc::clone(&self.verdicts),
+            end: self.node.log_head.seq,
+            bus: self.options.rehearsed.clone(),
+            brake: Arc::clone(&self.brake),
+            memory_bytes: self.options.memory_bytes,
+        };
+        Sandbox::open(parts, found)
+    }
+}
+
+/// Keeps what was rehearsed for the next recovery.
+fn set_aside(sandbox: &Sandbox) -> Stop {
+    lock(sandbox.rehearsal()).set_aside().map_or_else(Stop::Store, Stop::Brake)
+}
+
+/// Says how a failure of a block halts a recovery.
+pub(super) fn halt(failure: &BlockFailure) -> Halt {
+    let (cause, height) = match failure {
+        BlockFailure::Check { height, .. } => (HaltCause::Check, Some(*height)),
+        BlockFailure::Poison { height, .. } => (HaltCause::Poison, Some(*height)),
+        BlockFailure::State(_) => (HaltCause::Poison, None),
+    };
+    Halt { cause, height, reason: failure.to_string() }
+}
+
+/// Gets the store's error back out of the machine's view of it.
+pub(super) fn store_error(error: &StateError) -> StoreError {
+    let unexpected =
+        || StoreError { file: crate::store::MAIN.into(), problem: Problem::Sql(error.to_string()) };
+    error.0.downcast_ref::<StoreError>().cloned().unwrap_or_else(unexpected)
+}

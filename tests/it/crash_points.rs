@@ -13,7 +13,7 @@ use crate::kill::{check, run};
 use crate::nodes::{Node, fill};
 use crate::scripted::{await_unlocked, blocks, faulty_node, ordered, script};
 
-const STRACE: &str = "/usr/bin/strace";
+pub const STRACE: &str = "/usr/bin/strace";
 /// The calls by which a process changes files.
 const CALLS: [&str; 5] = ["pwrite64", "fdatasync", "fsync", "ftruncate", "unlink"];
 
@@ -23,7 +23,7 @@ fn skipped(why: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
-fn has_strace() -> bool {
+pub fn has_strace() -> bool {
     let found = Path::new(STRACE).exists();
     if !found {
         skipped("system calls are not interfered with: there is no strace");

@@ -16,13 +16,17 @@ const FLOORS: &[(&str, usize)] = &[
     ("diff", 4),
     ("machine", 4),
     ("store", 5),
+    ("telemetry", 3),
     ("exec", 6),
     ("generate", 7),
     ("import", 7),
     ("audit", 8),
     ("conformance", 8),
     ("reproduce", 9),
-    ("cli", 10),
+    ("node", 10),
+    ("http", 11),
+    ("load", 11),
+    ("cli", 12),
 ];
 
 /// Crates that only these rooms may name.
@@ -32,6 +36,10 @@ const KEPT: &[(&str, &[&str])] = &[
     ("anyhow", &["cli", "main.rs"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
+    ("tokio", &["node", "http", "load", "cli"]),
+    ("axum", &["http"]),
+    ("hyper", &["http", "load"]),
+    ("metrics", &["telemetry"]),
 ];
 
 fn source_files(dir: &Path, found: &mut Vec<PathBuf>) {

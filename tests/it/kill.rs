@@ -44,6 +44,7 @@ fn child_entry() {
         "recover" => recover(&dir, options),
         "append" => append(&dir),
         "examine" => count_reads(&dir),
+        "submit" => crate::node_faults::submit(&dir),
         other => panic!("{other} is no command of a child"),
     }
     // The rest of the harness has nothing to say about this.
@@ -51,7 +52,7 @@ fn child_entry() {
 }
 
 /// Writes past the capture of the test harness, at once.
-fn say(line: &str) {
+pub fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     // The reader may be gone already.
     let _ = writeln!(out, "child: {line}");

@@ -1,0 +1,76 @@
+//! Supervision: actors run on threads of their own, and when one ends that must not, the node goes down with its cause.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use tokio::sync::watch;
+
+use crate::node::Down;
+
+type OnDown = Box<dyn Fn(&Down) + Send + Sync>;
+
+/// Watches over the actors of one node.
+pub(super) struct Supervisor {
+    cause: OnceLock<Down>,
+    down: watch::Sender<Option<Down>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Called once, with the cause.
+    on_down: OnDown,
+}
+
+impl Supervisor {
+    /// Watches over nothing yet; `on_down` is called once, when the node goes down.
+    pub(super) fn new(on_down: impl Fn(&Down) + Send + Sync + 'static) -> Self {
+        let (down, _) = watch::channel(None);
+        let cause = OnceLock::new();
+        Self { cause, down, threads: Mutex::default(), on_down: Box::new(on_down) }
+    }
+
+    /// Starts an actor. A panic in it takes the node down.
+    pub(super) fn start(
+        self: &Arc<Self>,
+        actor: &'static str,
+        body: impl FnOnce() + Send + 'static,
+    ) -> std::io::Result<()> {
+        let supervisor = Arc::clone(self);
+        let thread = Builder::new().name(actor.to_owned()).spawn(move || {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(body)) {
+                let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+                let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+                let reason = text.unwrap_or_else(|| "it panicked".to_owned());
+                supervisor.take_down(Down::Actor { actor, reason });
+            }
+        })?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
+    }
+
+    /// Takes the node down; the first cause counts.
+    pub(super) fn take_down(&self, cause: Down) {
+        if self.cause.set(cause.clone()).is_ok() {
+            // Who learns of the cause finds everything else to agree with it.
+            (self.on_down)(&cause);
+            self.down.send_replace(Some(cause));
+        }
+    }
+
+    /// Returns the cause for which the node is down, if it is.
+    pub(super) fn cause(&self) -> Option<Down> {
+        self.cause.get().cloned()
+    }
+
+    /// Returns what tells when the node goes down.
+    pub(super) fn watch(&self) -> watch::Receiver<Option<Down>> {
+        self.down.subscribe()
+    }
+
+    /// Waits for every actor to end.
+    pub(super) fn join(&self) {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            // What it had to say it has said through its cause.
+            let _ = thread.join();
+        }
+    }
+}

@@ -35,6 +35,11 @@ pub(crate) struct GenesisArgs {
 }
 
 impl GenesisArgs {
+    /// Says whether there are to be accounts.
+    pub(crate) const fn opens_accounts(self) -> bool {
+        self.accounts > 0
+    }
+
     /// Logs the genesis block, unless there are to be no accounts.
     pub(crate) fn append(self, intake: &mut Intake) -> Result<(), IntakeError> {
         if self.accounts == 0 {

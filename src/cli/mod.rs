@@ -11,17 +11,20 @@
 //! ```
 
 mod app;
+mod args;
 mod audit;
 mod bundle;
 mod completions;
 #[cfg(feature = "evm")]
 mod conformance;
 mod demo;
+mod estimate;
 mod exit;
 mod failure;
 mod generate;
 mod import;
 mod init;
+mod load;
 mod logging;
 mod node;
 mod output;
@@ -30,6 +33,7 @@ mod progress;
 mod quarantine;
 mod recover;
 mod replay;
+mod signals;
 mod status;
 
 use std::ffi::OsString;
@@ -38,10 +42,10 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use app::App;
+pub(crate) use args::NodeArgs;
 pub use exit::Exit;
 pub(crate) use exit::Finding;
 pub(crate) use failure::Advised;
-pub(crate) use node::NodeArgs;
 pub use output::Output;
 
 use crate::machine::Registry;
@@ -93,6 +97,8 @@ commands! {
     Status(status::StatusArgs) => status::run,
     /// Says what a recovery would do; changes nothing
     Plan(plan::PlanArgs) => plan::run,
+    /// Runs a node: recovers it, then accepts, orders and confirms transactions over HTTP
+    Node(node::ServeArgs) => node::run,
     /// Brings a node that died up to its log: rehearses, then commits
     Recover(recover::RecoverArgs) => recover::run,
     /// Executes confirmed history again and says where what is stored parts from it; changes nothing
@@ -108,6 +114,8 @@ commands! {
     Conformance(conformance::ConformanceArgs) => conformance::run,
     /// Kills a node in the middle of work, recovers it, and proves the result
     Demo(demo::DemoArgs) => demo::run,
+    /// Drives a node, outlives its deaths, and proves that it kept what it acknowledged
+    Load(load::LoadArgs) => load::run,
     /// Is the node that the demonstration kills
     #[command(hide = true)]
     DemoNode(demo::DemoNodeArgs) => demo::run_node,

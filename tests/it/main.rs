@@ -20,6 +20,8 @@ mod crash_points;
 #[cfg(test)]
 mod decisions;
 #[cfg(test)]
+mod estimate;
+#[cfg(test)]
 mod executor;
 #[cfg(test)]
 mod faulty;
@@ -30,15 +32,41 @@ mod golden;
 #[cfg(test)]
 mod house;
 #[cfg(test)]
+mod http;
+#[cfg(test)]
+mod http_client;
+#[cfg(test)]
+mod http_command;
+#[cfg(test)]
+mod http_hostile;
+#[cfg(test)]
+mod http_node;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod ledger;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod limits_signals;
+#[cfg(test)]
+mod load;
+#[cfg(test)]
+mod load_faults;
+#[cfg(test)]
+mod load_kills;
+#[cfg(test)]
+mod load_node;
 #[cfg(test)]
 mod log_store;
 #[cfg(test)]
 mod long_kills;
 #[cfg(test)]
 mod mainnet;
+#[cfg(test)]
+mod node;
+#[cfg(test)]
+mod node_faults;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
@@ -57,3 +85,5 @@ mod reproduce;
 mod resume;
 #[cfg(test)]
 mod scripted;
+#[cfg(test)]
+mod telemetry;

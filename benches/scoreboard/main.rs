@@ -11,6 +11,8 @@
     reason = "a measurement prints, stops where it cannot be made, and rounds"
 )]
 
+mod node;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,11 +65,12 @@ fn main() -> Result<()> {
     } else {
         Settings { transfers: 1_000_000, accounts: 100_000, repetitions: 3 }
     };
-    let rows = vec![
+    let mut rows = vec![
         append(&settings)?,
         recovery(&settings, CommitMode::Restore)?,
         recovery(&settings, CommitMode::Reexecute)?,
     ];
+    rows.extend(node::rows(settings.transfers / 200, settings.repetitions)?);
     print(&settings, &rows);
     if let Some(file) = json {
         let board = Scoreboard { machine: machine(), rows };
@@ -171,7 +174,7 @@ fn raw_insert(dir: &Path, events: &[NewEvent]) -> Result<Duration> {
     sql.pragma_update(None, "journal_mode", "wal")?;
     sql.pragma_update(None, "synchronous", "full")?;
     sql.pragma_update(None, "cache_size", -65_536)?;
-    sql.execute_batch(include_str!("../migrations/log/0001_event_log.sql"))?;
+    sql.execute_batch(include_str!("../../migrations/log/0001_event_log.sql"))?;
     let started = Instant::now();
     let mut seq = 0u64;
     for lot in events.chunks(LOT) {
@@ -248,7 +251,7 @@ fn inputs(events: &[NewEvent]) -> Vec<BlockInput> {
                 patches: std::mem::take(&mut patches),
                 txs: std::mem::take(&mut txs),
             }),
-            NewEvent::Settle { .. } => {}
+            NewEvent::Next { .. } | NewEvent::Settle { .. } => {}
         }
     }
     blocks

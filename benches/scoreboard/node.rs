@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rewake::exec::{Intake, NewEvent, SystemClock, examine};
+use rewake::http::{Door, Probe, Server, ServerLimits, routes};
+use rewake::load::{Driver, LoadOptions, Until, Verdict};
 use rewake::machine::Registry;
 use rewake::machine::ledger::{Account, Header, Ledger, Transfer};
 use rewake::node::{NewTx, Node, NodeOptions, Sequencer};
 use rewake::store::{DataDir, Repairs};
+use rewake::telemetry::Exposition;
 use rewake::types::Bytes;
 
 use crate::Row;
@@ -16,63 +19,74 @@ use crate::Row;
 /// Clients that submit at once, each one transaction at a time.
 const CLIENTS: u64 = 64;
 
-/// What one run of submissions took.
-pub(crate) struct Submissions {
+/// What one run of submissions gave.
+struct Submissions {
     /// Acknowledged transactions a second.
-    pub(crate) rate: f64,
-    /// Acknowledgement latencies in microseconds, ascending.
-    pub(crate) latencies: Vec<u64>,
+    rate: f64,
+    /// Latency of an acknowledgement below which 99 of 100 lie.
+    p99_us: f64,
 }
 
 impl Submissions {
-    /// Sums up the latencies of all clients.
-    pub(crate) fn new(mut latencies: Vec<u64>, took: Duration) -> Self {
+    /// Sums up latencies, in microseconds.
+    fn new(mut latencies: Vec<u64>, took: Duration) -> Self {
         latencies.sort_unstable();
-        Self { rate: latencies.len() as f64 / took.as_secs_f64(), latencies }
-    }
-
-    /// Returns the latency below which so many of a thousand lie, in microseconds.
-    pub(crate) fn per_mille(&self, per_mille: usize) -> f64 {
-        let at = self.latencies.len().saturating_sub(1) * per_mille / 1_000;
-        self.latencies.get(at).copied().unwrap_or(0) as f64
+        let at = latencies.len().saturating_sub(1) * 99 / 100;
+        let p99_us = latencies.get(at).copied().unwrap_or(0) as f64;
+        Self { rate: latencies.len() as f64 / took.as_secs_f64(), p99_us }
     }
 }
 
-/// Durable submissions through the library, and how long the slowest of a hundred waits, both against one durable
-/// write for each transaction.
+/// Durable submissions by the library and over HTTP, and how long all but the slowest of a hundred wait, against one
+/// durable write for each transaction. The load driver over HTTP shares the machine and checks every acknowledgement.
 pub(crate) fn rows(each: u64, repetitions: usize) -> Result<Vec<Row>> {
     let runtime = tokio::runtime::Runtime::new()?;
-    let (mut single, mut library) = (Vec::new(), Vec::new());
+    let (mut single, mut library, mut http) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..repetitions {
         single.push(one_by_one(each.min(1_000))?);
         library.push(runtime.block_on(through_library(each))?);
+        http.push(runtime.block_on(through_http(each / 4))?);
     }
-    let row = |name: &str, ours, theirs, unit, goal: f64, at_least: bool| {
-        let ratio = ours / theirs;
-        let met = if at_least { ratio >= goal } else { ratio <= goal };
-        Row { name: name.to_owned(), ours, theirs, unit, ratio, goal: Some(goal), met: Some(met) }
-    };
     let write = median(single.iter().map(|run| 1e6 / run.rate));
+    let alone = median(single.iter().map(|run| run.rate));
     let rate = |runs: &[Submissions]| median(runs.iter().map(|run| run.rate));
-    let slow = |runs: &[Submissions]| median(runs.iter().map(|run| run.per_mille(990)));
+    let p99 = |runs: &[Submissions]| median(runs.iter().map(|run| run.p99_us));
+    let row = |name: &str, ours: f64, theirs: f64, unit, goal: Option<Goal>| {
+        let ratio = ours / theirs;
+        let met = goal.map(|goal| goal.is_met(ratio));
+        Row { name: name.to_owned(), ours, theirs, unit, ratio, goal: goal.map(Goal::value), met }
+    };
+    let (least, most) = (Some(Goal::AtLeast(20.0)), Some(Goal::AtMost(10.0)));
+    let (by_library, by_http) = (rate(&library), rate(&http));
+    let unit = "transactions/s";
     Ok(vec![
-        row(
-            "64 clients through the library, against one at a time",
-            rate(&library),
-            rate(&single),
-            "transactions/s",
-            20.0,
-            true,
-        ),
-        row(
-            "their p99 latency, against one durable write",
-            slow(&library),
-            write,
-            "us",
-            10.0,
-            false,
-        ),
+        row("64 clients by the library, against one at a time", by_library, alone, unit, least),
+        row("p99 of those, against one durable write", p99(&library), write, "us", most),
+        row("64 clients over HTTP, against one at a time", by_http, alone, unit, None),
+        row("p99 of those, against one durable write", p99(&http), write, "us", None),
     ])
+}
+
+/// What a ratio is to be.
+#[derive(Clone, Copy)]
+enum Goal {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Goal {
+    fn is_met(self, ratio: f64) -> bool {
+        match self {
+            Self::AtLeast(goal) => ratio >= goal,
+            Self::AtMost(goal) => ratio <= goal,
+        }
+    }
+
+    const fn value(self) -> f64 {
+        match self {
+            Self::AtLeast(goal) | Self::AtMost(goal) => goal,
+        }
+    }
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -144,6 +158,39 @@ async fn through_library(each: u64) -> Result<Submissions> {
     let took = started.elapsed();
     node.shutdown().await?;
     Ok(Submissions::new(latencies, took))
+}
+
+/// The load driver's clients on a node that is served in the same process.
+async fn through_http(each: u64) -> Result<Submissions> {
+    let scratch = tempfile::tempdir()?;
+    let header = |time: rewake::types::UnixMillis| Header { time_ms: time.0 }.encode().into();
+    let (exposition, metrics) = Exposition::new();
+    let options = NodeOptions {
+        sequencer: Some(Sequencer::new(header)),
+        metrics: metrics.clone(),
+        ..NodeOptions::default()
+    };
+    let (node, ..) = Node::open(ledger(&scratch)?, Registry::built_in(), options).await?;
+    let local = ([127, 0, 0, 1], 0).into();
+    let telemetry = (exposition.clone(), metrics);
+    let server = Server::bind(local, ServerLimits::default(), telemetry).await?;
+    let target = format!("http://{}", server.address()).parse()?;
+    let door = Door::default();
+    door.open(node.clone());
+    let router = routes(Probe::of(node.vitals(), door.clone(), exposition), door, server.limits());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(server.serve(router, async { drop(stopped.await) }));
+    let options = LoadOptions {
+        clients: usize::try_from(CLIENTS)?,
+        until: Until::Transfers(each * CLIENTS),
+        ..LoadOptions::default()
+    };
+    let report = Driver::new(target, options)?.run().await?;
+    assert!(report.outcome == Verdict::Proved, "the node lost or doubled something: {report:?}");
+    drop(stop);
+    serving.await?;
+    node.shutdown().await?;
+    Ok(Submissions { rate: report.acknowledged_per_s as f64, p99_us: report.latency.p99_us as f64 })
 }
 
 fn micros(time: Duration) -> u64 {

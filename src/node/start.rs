@@ -158,10 +158,12 @@ impl Start {
         if work.blocks > 0 {
             progress.replace(Some(self.vitals.monitor.enter(Phase::Rehearsing, work, None)));
         }
-        let metrics = self.vitals.metrics.clone();
+        let (metrics, is_up) = (self.vitals.metrics.clone(), Arc::clone(&self.is_up));
         rehearsed.subscribe(move |block: &Rehearsed| {
             metrics.rehearsed(1);
-            if let Some(progress) = &mut *progress.borrow_mut() {
+            if is_up.load(Ordering::Relaxed) {
+                progress.replace(None);
+            } else if let Some(progress) = &mut *progress.borrow_mut() {
                 progress.add_block(block.counts.txs);
             }
             theirs.publish(block);

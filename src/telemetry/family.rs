@@ -15,15 +15,6 @@ impl Family<Counter> {
         Self::make(label, |name, value| counter!(metric, name => value))
     }
 
-    /// Makes the counters that have this value of a first label.
-    pub(super) fn counters_of(
-        metric: &'static str,
-        (first, value): (&'static str, &'static str),
-        label: Label,
-    ) -> Self {
-        Self::make(label, |name, each| counter!(metric, first => value, name => each))
-    }
-
     /// Adds to the counter of a value, or to that of the last value, `other`, where there is none.
     pub(super) fn add(&self, value: &str, count: u64) {
         if let Some(counter) = self.find(value) {

@@ -181,13 +181,12 @@ impl Metrics {
 
     /// Counts and measures an HTTP request that was answered.
     pub fn http_request(&self, route: &str, status: u16, took: Duration) {
-        if let Some(statuses) = self.handles.http_requests.find(route) {
-            let mut digits = [b'0'; 3];
-            let [hundreds, tens, ones] = &mut digits;
-            let digit = |number: u16| b'0'.saturating_add(u8::try_from(number % 10).unwrap_or(0));
-            (*hundreds, *tens, *ones) = (digit(status / 100), digit(status / 10), digit(status));
-            statuses.add(std::str::from_utf8(&digits).unwrap_or_default(), 1);
-        }
+        let mut digits = [b'0'; 3];
+        let [hundreds, tens, ones] = &mut digits;
+        let digit = |number: u16| b'0'.saturating_add(u8::try_from(number % 10).unwrap_or(0));
+        (*hundreds, *tens, *ones) = (digit(status / 100), digit(status / 10), digit(status));
+        self.handles.http_requests.add(route, 1);
+        self.handles.http_answers.add(std::str::from_utf8(&digits).unwrap_or_default(), 1);
         self.handles.http_request_seconds.record(took);
     }
 
@@ -236,7 +235,8 @@ struct Handles {
     last_progress: Gauge,
     mailbox_depth: Family<Gauge>,
     mailbox_capacity: Family<Gauge>,
-    http_requests: Family<Family<Counter>>,
+    http_requests: Family<Counter>,
+    http_answers: Family<Counter>,
     http_request_seconds: Histogram,
     http_connections: Gauge,
     http_refused: Family<Counter>,
@@ -244,8 +244,6 @@ struct Handles {
 
 impl Handles {
     fn new() -> Self {
-        let statuses =
-            |name, route| Family::counters_of(names::HTTP_REQUESTS, (name, route), names::STATUSES);
         Self {
             events: Family::counters(names::EVENTS, names::KINDS),
             append_seconds: histogram!(names::APPEND_SECONDS),
@@ -266,7 +264,8 @@ impl Handles {
             last_progress: gauge!(names::LAST_PROGRESS),
             mailbox_depth: Family::gauges(names::MAILBOX_DEPTH, names::MAILBOXES),
             mailbox_capacity: Family::gauges(names::MAILBOX_CAPACITY, names::MAILBOXES),
-            http_requests: Family::make(names::ROUTES, statuses),
+            http_requests: Family::counters(names::HTTP_REQUESTS, names::ROUTES),
+            http_answers: Family::counters(names::HTTP_ANSWERS, names::STATUSES),
             http_request_seconds: histogram!(names::HTTP_REQUEST_SECONDS),
             http_connections: gauge!(names::HTTP_CONNECTIONS),
             http_refused: Family::counters(names::HTTP_REFUSED, names::REFUSALS),

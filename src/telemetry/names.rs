@@ -45,8 +45,8 @@ pub const PHASES: Label = (
     "phase",
     &["checking", "rehearsing", "committing", "ready", "degraded", "halted", "failed", "stopping"],
 );
-/// Mailboxes of a node; one that is not named here is shown as `other`.
-pub const MAILBOXES: Label = ("mailbox", &["append", "confirm", "sequence", "read", "other"]);
+/// Mailboxes of a node.
+pub const MAILBOXES: Label = ("mailbox", &["append", "confirm", "sequence", "read"]);
 /// Routes of the HTTP interface; a path that none of them fits is shown as `other`.
 pub const ROUTES: Label = (
     "route",
@@ -65,8 +65,10 @@ pub const ROUTES: Label = (
     ],
 );
 /// Status codes of the HTTP interface.
-pub const STATUSES: Label =
-    ("status", &["200", "400", "404", "405", "408", "413", "415", "422", "500", "503", "other"]);
+pub const STATUSES: Label = (
+    "status",
+    &["200", "400", "404", "405", "408", "413", "414", "415", "422", "431", "500", "503"],
+);
 /// Why the HTTP interface had nothing to do with a client.
 pub const REFUSALS: Label = (
     "reason",
@@ -121,6 +123,8 @@ pub const MAILBOX_DEPTH: &str = "rewake_mailbox_depth";
 pub const MAILBOX_CAPACITY: &str = "rewake_mailbox_capacity";
 /// HTTP requests that were answered.
 pub const HTTP_REQUESTS: &str = "rewake_http_requests_total";
+/// HTTP answers by status.
+pub const HTTP_ANSWERS: &str = "rewake_http_answers_total";
 /// Time of an HTTP request.
 pub const HTTP_REQUEST_SECONDS: &str = "rewake_http_request_seconds";
 /// Open HTTP connections.
@@ -173,7 +177,8 @@ pub const METRICS: &[Metric] = &[
     },
     gauge(MAILBOX_DEPTH, &[MAILBOXES], "Messages that wait in a mailbox"),
     gauge(MAILBOX_CAPACITY, &[MAILBOXES], "Messages that a mailbox holds at most"),
-    counter(HTTP_REQUESTS, &[ROUTES, STATUSES], "HTTP requests that were answered"),
+    counter(HTTP_REQUESTS, &[ROUTES], "HTTP requests that were answered"),
+    counter(HTTP_ANSWERS, &[STATUSES], "Answers to HTTP requests"),
     seconds(
         HTTP_REQUEST_SECONDS,
         "Time from the head of an HTTP request to the head of its answer",

@@ -90,9 +90,8 @@ fn what_is_counted_is_shown() {
     metrics.http_connected();
     metrics.http_connected();
     metrics.http_disconnected();
-    metrics.mailbox("log", 3, 64);
-    metrics.mailbox("no such mailbox", 2, 8);
-    metrics.http_request("/no/such/route", 418, Duration::ZERO);
+    metrics.mailbox("append", 3, 64);
+    metrics.http_request("/no/such/route", 404, Duration::ZERO);
     metrics.gauges(&Gauges {
         log_head_seq: 11,
         block_height: Some(Height(12)),
@@ -123,12 +122,13 @@ fn what_is_counted_is_shown() {
         ("rewake_acknowledge_seconds_count".to_owned(), 1.0),
         ("rewake_commit_seconds_count".to_owned(), 1.0),
         ("rewake_http_request_seconds_count".to_owned(), 2.0),
-        ("rewake_http_requests_total{route=\"/livez\",status=\"200\"}".to_owned(), 1.0),
-        ("rewake_http_requests_total{route=\"other\",status=\"other\"}".to_owned(), 1.0),
+        ("rewake_http_requests_total{route=\"/livez\"}".to_owned(), 1.0),
+        ("rewake_http_requests_total{route=\"other\"}".to_owned(), 1.0),
+        ("rewake_http_answers_total{status=\"200\"}".to_owned(), 1.0),
+        ("rewake_http_answers_total{status=\"404\"}".to_owned(), 1.0),
         ("rewake_http_connections".to_owned(), 1.0),
-        ("rewake_mailbox_depth{mailbox=\"log\"}".to_owned(), 3.0),
-        ("rewake_mailbox_capacity{mailbox=\"log\"}".to_owned(), 64.0),
-        ("rewake_mailbox_depth{mailbox=\"other\"}".to_owned(), 2.0),
+        ("rewake_mailbox_depth{mailbox=\"append\"}".to_owned(), 3.0),
+        ("rewake_mailbox_capacity{mailbox=\"append\"}".to_owned(), 64.0),
         ("rewake_log_head_seq".to_owned(), 11.0),
         ("rewake_block_height".to_owned(), 12.0),
         ("rewake_lag_blocks".to_owned(), 13.0),

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use rewake::block::Receipt;
 use rewake::machine::{
-    BlockInput, Context, ExecError, MachineVersion, OpenBlock, PoisonPolicy, Registry, StateMachine,
+    BlockInput, Context, ExecError, MachineVersion, OpenBlock, Opened, Registry, StateMachine,
 };
-use rewake::node::{NewTx, Node, NodeOptions, Notice};
+use rewake::node::{NewTx, Node, NodeOptions};
 use rewake::store::DataDir;
 use rewake::types::{Bytes, Digest, Height, TxId};
 
@@ -20,14 +20,7 @@ impl StateMachine for Names {
         MachineVersion::new("names", 1)
     }
 
-    fn poison_policy(&self) -> PoisonPolicy {
-        PoisonPolicy::Quarantine
-    }
-
-    fn open_block<'a>(
-        &'a self,
-        block: &'a BlockInput,
-    ) -> Result<Box<dyn OpenBlock + 'a>, ExecError> {
+    fn open_block<'a>(&'a self, block: &'a BlockInput) -> Opened<'a> {
         Ok(Box::new(Claims(block)))
     }
 }
@@ -38,13 +31,15 @@ impl OpenBlock for Claims<'_> {
     fn execute(&self, index: usize, state: &mut Context<'_>) -> Result<Receipt, ExecError> {
         let payload = self.0.txs.get(index).map(|tx| String::from_utf8_lossy(&tx.payload));
         match payload.unwrap_or_default().split_once('=') {
-            None => return Ok(Receipt::rejected("no claim: write name=owner")),
+            None => Ok(Receipt::rejected("no claim: write name=owner")),
             Some((name, _)) if state.get(name.as_bytes())?.is_some() => {
-                return Ok(Receipt::rejected(format!("{name} is taken")));
+                Ok(Receipt::rejected("the name is taken"))
             }
-            Some((name, owner)) => state.put(name.as_bytes(), owner.as_bytes())?,
+            Some((name, owner)) => {
+                state.put(name.as_bytes(), owner.as_bytes())?;
+                Ok(Receipt::applied(*b""))
+            }
         }
-        Ok(Receipt::applied(*b""))
     }
 }
 
@@ -71,18 +66,14 @@ async fn run(dir: &str, claims: &[String]) -> Result<ExitCode> {
     for claim in claims {
         let id = TxId(Digest::of(claim.as_bytes()).0);
         // When this returns, the claim is durable: no crash loses it, and no second call logs it twice.
-        node.submit(NewTx { id, payload: Bytes::from(claim.as_bytes()) }).await?;
-        ids.push(id);
-    }
-    node.order(Bytes::default(), ids).await?;
-    let mut blocks = node.subscribe(Height(next));
-    loop {
-        if let Notice::Block(block) = blocks.next().await? {
-            for tx in block.txs {
-                println!("{}: {:?}", String::from_utf8_lossy(&tx.payload), tx.receipt.status);
-            }
-            node.shutdown().await?;
-            return Ok(ExitCode::SUCCESS);
+        if node.submit(NewTx { id, payload: claim.as_bytes().into() }).await?.is_new {
+            ids.push(id);
         }
     }
+    node.order(Bytes::default(), ids).await?;
+    for tx in node.subscribe(Height(next)).next_block().await?.txs {
+        println!("{}: {:?}", String::from_utf8_lossy(&tx.payload), tx.receipt.status);
+    }
+    node.shutdown().await?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -40,7 +40,11 @@ pub trait StateMachine: Send + Sync {
     fn version(&self) -> MachineVersion;
 
     /// Returns what becomes of a block one of whose transactions cannot be executed.
-    fn poison_policy(&self) -> PoisonPolicy;
+    ///
+    /// A machine whose headers say what their blocks do must answer [`PoisonPolicy::Halt`].
+    fn poison_policy(&self) -> PoisonPolicy {
+        PoisonPolicy::Quarantine
+    }
 
     /// Reads the machine's own formats once: the header and every payload. It must not read the state.
     ///
@@ -48,11 +52,11 @@ pub trait StateMachine: Send + Sync {
     ///
     /// # Errors
     /// [`ExecError::Poison`] where the header cannot be read.
-    fn open_block<'a>(
-        &'a self,
-        block: &'a BlockInput,
-    ) -> Result<Box<dyn OpenBlock + 'a>, ExecError>;
+    fn open_block<'a>(&'a self, block: &'a BlockInput) -> Opened<'a>;
 }
+
+/// An open block, or why its header cannot be read.
+pub type Opened<'a> = Result<Box<dyn OpenBlock + 'a>, ExecError>;
 
 /// A block whose bytes the machine has read; each step sees the effects of the steps before it.
 pub trait OpenBlock: Send + Sync {

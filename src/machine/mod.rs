@@ -10,6 +10,6 @@ mod registry;
 pub use context::{Context, Limits};
 pub use contract::{
     AccessList, BlockInput, BlockOutcome, CheckFailure, ExecError, MachineVersion, OpenBlock,
-    PoisonPolicy, StateMachine, TxInput,
+    Opened, PoisonPolicy, StateMachine, TxInput,
 };
 pub use registry::{Registry, UnknownMachine};

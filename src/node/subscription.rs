@@ -51,6 +51,18 @@ impl Subscription {
         self.next
     }
 
+    /// Waits for the next block, whatever phases the node enters meanwhile.
+    ///
+    /// # Errors
+    /// As [`Subscription::next`].
+    pub async fn next_block(&mut self) -> Result<BlockView, QueryError> {
+        loop {
+            if let Notice::Block(block) = self.next().await? {
+                return Ok(*block);
+            }
+        }
+    }
+
     /// Waits for the next notice. A caller that gives up misses nothing.
     ///
     /// # Errors

@@ -20,6 +20,8 @@ mod crash_points;
 #[cfg(test)]
 mod decisions;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod estimate;
 #[cfg(test)]
 mod executor;

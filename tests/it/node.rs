@@ -49,12 +49,7 @@ fn script(number: u8, text: &str) -> NewTx {
 }
 
 async fn next_block(subscription: &mut Subscription) -> rewake::node::BlockView {
-    loop {
-        match patiently(subscription.next()).await.expect("the node is up") {
-            Notice::Block(block) => return *block,
-            Notice::Phase(_) | Notice::MissedPhases(_) => {}
-        }
-    }
+    patiently(subscription.next_block()).await.expect("the node is up")
 }
 
 #[tokio::test(flavor = "multi_thread")]

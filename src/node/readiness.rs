@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
-use crate::exec::Clock;
+use crate::exec::{Clock, Estimate};
 use crate::plan::Work;
 use crate::telemetry::Metrics;
 use crate::types::UnixMillis;
@@ -67,6 +67,12 @@ impl Phase {
         }
     }
 
+    /// Says whether the node is on its way up.
+    #[must_use]
+    pub const fn is_recovering(self) -> bool {
+        matches!(self, Self::Checking | Self::Rehearsing | Self::Committing)
+    }
+
     /// Says whether the node accepts transactions.
     #[must_use]
     pub const fn is_ready(self) -> bool {
@@ -91,6 +97,8 @@ pub struct Readiness {
     pub remaining_ms: Option<u64>,
     /// When it last got on.
     pub last_progress: UnixMillis,
+    /// What the recovery was expected to cost before it began; `None` where there is none.
+    pub estimate: Option<Estimate>,
     /// Transactions in quarantine that wait for an operator.
     pub held: u64,
     /// Why it is as it is, where there is more to say.
@@ -126,6 +134,7 @@ impl Monitor {
             rate: 0,
             remaining_ms: None,
             last_progress: now,
+            estimate: None,
             held: 0,
             detail: None,
         });
@@ -140,14 +149,17 @@ impl Monitor {
         let now = self.clock.now();
         self.watch.send_modify(|readiness| {
             let held = readiness.held;
+            let estimate = readiness.estimate.filter(|_| phase.is_recovering());
             *readiness = Readiness {
                 phase,
                 since: now,
                 done: Work::default(),
                 total,
                 rate: 0,
-                remaining_ms: None,
+                // Until the phase has a pace of its own.
+                remaining_ms: estimate.and_then(|estimate| estimate.time_ms),
                 last_progress: now,
+                estimate,
                 held,
                 detail,
             };
@@ -158,6 +170,11 @@ impl Monitor {
         let _ = self.lifecycle.send(self.watch.borrow().clone());
         let began = Instant::now();
         Progress { monitor: self.clone(), began, told: began, done: Work::default() }
+    }
+
+    /// Says what the recovery is expected to cost.
+    pub(super) fn expects(&self, estimate: Estimate) {
+        self.watch.send_modify(|readiness| readiness.estimate = Some(estimate));
     }
 
     /// Says how many transactions are held, which tells a node that is ready from one that is degraded.

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::exec::{
-    Committed, Examined, Intake, Quarantine, Recovery, RecoveryOptions, Rehearsed, Report,
-    StopSignal, examine,
+    Committed, Estimate, Examined, Intake, Quarantine, Recovery, RecoveryOptions, Rehearsed,
+    Report, StopSignal, examine,
 };
 use crate::machine::Registry;
 use crate::mempool::Mempool;
@@ -122,6 +122,11 @@ impl Start {
         self.found(&node, &head);
         if self.options.recovery.on_failure.is_none() {
             self.options.recovery = with_failure_bundles(self.options.recovery, &node);
+        }
+        if node.backlog.blocks > 0 {
+            let estimate = Estimate::of(&node, &self.options.recovery)?;
+            tracing::info!(?estimate, "what the recovery may cost");
+            self.vitals.monitor.expects(estimate);
         }
         self.listen(head, Work { blocks: node.backlog.blocks, txs: node.backlog.txs });
         let recovery = Recovery::new(node, self.options.recovery.clone());

@@ -39,6 +39,7 @@ pub fn readiness(phase: Phase) -> Readiness {
         rate: 7,
         remaining_ms: None,
         last_progress: UnixMillis(2_000),
+        estimate: None,
         held: 0,
         detail: None,
     }

@@ -123,7 +123,8 @@ fn a_transfer_is_acknowledged_confirmed_and_shown() {
     assert_eq!(state["value"], "69000000000000000000000000000000");
     let status = node.get("/v1/status").json();
     assert_eq!(status["machine"]["id"], "ledger");
-    assert_eq!(&status["block_height"], height);
+    // The figures follow the commit a moment later.
+    eventually("it is counted", || &node.get("/v1/status").json()["block_height"] == height);
     node.end(Signal::TERM, 0);
 }
 

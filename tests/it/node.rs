@@ -392,11 +392,14 @@ async fn a_start_goes_through_its_phases_and_counts() {
     assert_eq!((report.blocks, mempool.len()), (51, 7));
     assert_eq!(service.vitals().readiness().phase, Phase::Ready);
     assert_eq!(service.vitals().figures().pending_blocks, 0);
+    assert_eq!(service.vitals().readiness().estimate, None);
     let seen = seen.lock().expect("no holder panics");
     for (name, readiness) in seen.iter() {
         let expected = if *name == "rehearsing" { Phase::Rehearsing } else { Phase::Committing };
         assert!(readiness.phase == expected, "{name}: {readiness:?}");
         assert_eq!(readiness.total.blocks, 51);
+        let estimate = readiness.estimate.expect("it was made before the work began");
+        assert_eq!((estimate.work, readiness.done.blocks <= 51), (readiness.total, true));
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::http::ServerLimits;
+use crate::http::budget::Budget;
 use crate::http::connection;
 use crate::http::descriptors::room_for_connections;
 use crate::http::refuse::Refuser;
@@ -84,6 +85,7 @@ impl Server {
         let Self { listener, limits, exposition, metrics, .. } = self;
         let (stopping, _) = watch::channel(false);
         let refuser = Refuser::new(limits.connections_max, metrics.clone());
+        let budget = Budget::new(&limits);
         let room = Arc::new(Semaphore::new(limits.connections_max));
         let mut tasks = JoinSet::new();
         let mut upkeep = interval(UPKEEP_INTERVAL);
@@ -105,7 +107,8 @@ impl Server {
                 continue;
             };
             let (router, track) = (router.clone(), Arc::new(Track::new()));
-            let service = Service { router, limits, metrics: metrics.clone(), track };
+            let budget = budget.clone();
+            let service = Service { router, limits, budget, metrics: metrics.clone(), track };
             let (metrics, stopping) = (metrics.clone(), stopping.subscribe());
             tasks.spawn(async move {
                 metrics.http_connected();

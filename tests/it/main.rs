@@ -68,6 +68,8 @@ mod node;
 #[cfg(test)]
 mod node_faults;
 #[cfg(test)]
+mod node_hostile;
+#[cfg(test)]
 mod node_kills;
 #[cfg(test)]
 mod node_metrics;

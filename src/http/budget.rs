@@ -76,8 +76,7 @@ impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Budg
         let left = self.body.size_hint().upper();
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
         if let Some(Ok(data)) = frame.as_ref().map(|frame| frame.as_ref().map(Frame::data_ref)) {
-            self.received_bytes =
-                self.received_bytes.saturating_add(data.map_or(0, |data| data.len()));
+            self.received_bytes = self.received_bytes.saturating_add(data.map_or(0, Bytes::len));
             if self.received_bytes > FREE_BYTES && self.share.get().is_none() {
                 self.budget.take(&self.share, left)?;
             }

@@ -113,7 +113,8 @@ fn poll(node: &Running, is_there: impl Fn(&Value) -> bool) -> Seen {
     loop {
         let answer = node.get("/readyz");
         let readiness = answer.json()["readiness"].clone();
-        assert_eq!(answer.status == 200, readiness["phase"] == "ready", "{readiness}");
+        // A node is ready some moments before its clients are let in.
+        assert!(answer.status == 503 || readiness["phase"] == "ready", "{readiness}");
         let is_end = answer.status == 200 || is_there(&readiness);
         seen.push(readiness);
         if is_end {
@@ -172,9 +173,11 @@ fn a_node_killed_in_five_recoveries_in_a_row_comes_up_and_told_each_phase() {
     let (mut phases, mut hits, mut totals) = (Vec::new(), Vec::new(), Vec::new());
     for (aim, share) in kills {
         let node = Running::start("--batch-txs 100", &data);
-        let is_there = |now: &Value| {
-            phase(now) == aim && (aim == "checking" || done(now, share))
-                || phase(now) == "committing"
+        let is_there = |now: &Value| match phase(now) {
+            "checking" => aim == "checking",
+            "rehearsing" => aim == "rehearsing" && done(now, share),
+            // A node that was too fast for the aim is hit where it is.
+            _ => aim != "committing" || done(now, share),
         };
         let seen = poll(&node, is_there);
         check_seen(&seen);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -22,6 +22,8 @@ use crate::telemetry::{Exposition, HttpRefusal, Metrics};
 
 /// How often observations are folded, so that they do not pile up while nobody scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// Connections that may wait to be accepted; the system's own limit holds as well.
+const WAITING_MAX: u32 = 4096;
 /// First pause after the system did not hand a connection over; it doubles up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(5);
 /// Longest such pause.
@@ -55,6 +57,7 @@ impl Server {
     ///
     /// # Errors
     /// [`BindError`] where the address is taken, foreign or not allowed.
+    #[expect(clippy::unused_async, reason = "it needs the runtime, which only a future surely has")]
     pub async fn bind(
         address: SocketAddr,
         limits: ServerLimits,
@@ -63,7 +66,7 @@ impl Server {
         let failed = |error| BindError { address, error };
         let connections_max = limits.connections_max.min(room_for_connections()).max(1);
         let limits = ServerLimits { connections_max, ..limits };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let listener = listen(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, address, limits, exposition, metrics })
     }
@@ -123,6 +126,15 @@ impl Server {
         // What is left after that is dropped with its tasks.
         let _ = timeout(limits.drain_time_max, drained).await;
     }
+}
+
+/// Listens with room for a burst: a connection for which there is none is tried again by its client a second later.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A node that was killed listens on the same port again at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING_MAX)
 }
 
 /// Accepts connections whatever the system says.

@@ -146,7 +146,7 @@ async fn drive_child(
     let mut node = started.map_err(|fault| advised(&fault.into()))?;
     let driver = Driver::new(node.address().into(), options).map_err(|error| advised(&error))?;
     let report = if args.kills == 0 {
-        shown(driver.run(), &driver, bar).await
+        shown(driver.run_managed(&mut node), &driver, bar).await
     } else {
         let plan = KillPlan { kills: args.kills, life_ms_max: args.life_max };
         shown(driver.run_killing(&mut node, plan), &driver, bar).await

@@ -38,6 +38,7 @@ pub struct BlockReader {
     verdicts: Arc<Verdicts>,
     next: Seq,
     end: u64,
+    read_bytes: usize,
     events: VecDeque<StoredEvent>,
     window: TxWindow,
     since: Since,
@@ -59,13 +60,21 @@ impl BlockReader {
         let next = after.map_or(Seq::FIRST, Seq::next);
         let window = TxWindow::new(next);
         let (events, since) = (VecDeque::new(), Since::default());
-        Self { store, verdicts, next, end, events, window, since }
+        let read_bytes = READ_BYTES;
+        Self { store, verdicts, next, end, read_bytes, events, window, since }
     }
 
     /// Stops at a position, whatever is logged after it.
     #[must_use]
     pub fn until(mut self, end: u64) -> Self {
         self.end = self.end.min(end);
+        self
+    }
+
+    /// Reads about so many bytes of events at once, for one who wants few blocks and holds up whoever appends meanwhile.
+    #[must_use]
+    pub fn in_reads_of(mut self, bytes: usize) -> Self {
+        self.read_bytes = bytes;
         self
     }
 
@@ -101,7 +110,7 @@ impl BlockReader {
 
     fn next_event(&mut self) -> Result<Option<StoredEvent>, StoreError> {
         if self.events.is_empty() && self.next.get() <= self.end {
-            self.events = self.store.log().read(self.next, READ_BYTES)?.into();
+            self.events = self.store.log().read(self.next, self.read_bytes)?.into();
         }
         let event = self.events.pop_front().filter(|event| event.seq.get() <= self.end);
         if let Some(event) = &event {

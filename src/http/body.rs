@@ -11,6 +11,7 @@ use axum::http::header;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
+use crate::http::budget::OverBudget;
 use crate::http::track::{Stage, Track};
 use crate::http::{Problem, ProblemKind};
 
@@ -121,6 +122,9 @@ fn unread(error: &axum::Error) -> Problem {
         if each.is::<LengthLimitError>() {
             let detail = "the body is larger than the limit; submit fewer transactions at once";
             return Problem::new(ProblemKind::PayloadTooLarge, detail);
+        }
+        if let Some(over) = each.downcast_ref::<OverBudget>() {
+            return Problem::new(ProblemKind::QueueFull, over.to_string());
         }
         cause = each.source();
     }

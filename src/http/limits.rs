@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct ServerLimits {
     /// Largest body of a request, in bytes.
     pub body_bytes_max: usize,
+    /// Bytes of bodies of more than 16 KiB that are taken at once, all connections together; one body always is.
+    pub bodies_bytes_max: usize,
     /// Largest head of a request, in bytes; at least 8192.
     pub head_bytes_max: usize,
     /// Longest time from the first byte of a head to its last.
@@ -27,6 +29,7 @@ impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             body_bytes_max: 4 << 20,
+            bodies_bytes_max: 64 << 20,
             head_bytes_max: 32 << 10,
             header_time_max: Duration::from_secs(5),
             idle_time_max: Duration::from_secs(30),

@@ -4,6 +4,7 @@
 
 mod api;
 mod body;
+mod budget;
 mod connection;
 mod descriptors;
 mod dialect;

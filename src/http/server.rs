@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::http::ServerLimits;
+use crate::http::budget::Budget;
 use crate::http::connection;
 use crate::http::descriptors::room_for_connections;
 use crate::http::refuse::Refuser;
@@ -21,6 +22,8 @@ use crate::telemetry::{Exposition, HttpRefusal, Metrics};
 
 /// How often observations are folded, so that they do not pile up while nobody scrapes.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// Connections that may wait to be accepted; the system's own limit holds as well.
+const WAITING_MAX: u32 = 4096;
 /// First pause after the system did not hand a connection over; it doubles up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(5);
 /// Longest such pause.
@@ -54,6 +57,7 @@ impl Server {
     ///
     /// # Errors
     /// [`BindError`] where the address is taken, foreign or not allowed.
+    #[expect(clippy::unused_async, reason = "it needs the runtime, which only a future surely has")]
     pub async fn bind(
         address: SocketAddr,
         limits: ServerLimits,
@@ -62,7 +66,7 @@ impl Server {
         let failed = |error| BindError { address, error };
         let connections_max = limits.connections_max.min(room_for_connections()).max(1);
         let limits = ServerLimits { connections_max, ..limits };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let listener = listen(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, address, limits, exposition, metrics })
     }
@@ -84,6 +88,7 @@ impl Server {
         let Self { listener, limits, exposition, metrics, .. } = self;
         let (stopping, _) = watch::channel(false);
         let refuser = Refuser::new(limits.connections_max, metrics.clone());
+        let budget = Budget::new(&limits);
         let room = Arc::new(Semaphore::new(limits.connections_max));
         let mut tasks = JoinSet::new();
         let mut upkeep = interval(UPKEEP_INTERVAL);
@@ -105,7 +110,8 @@ impl Server {
                 continue;
             };
             let (router, track) = (router.clone(), Arc::new(Track::new()));
-            let service = Service { router, limits, metrics: metrics.clone(), track };
+            let budget = budget.clone();
+            let service = Service { router, limits, budget, metrics: metrics.clone(), track };
             let (metrics, stopping) = (metrics.clone(), stopping.subscribe());
             tasks.spawn(async move {
                 metrics.http_connected();
@@ -120,6 +126,15 @@ impl Server {
         // What is left after that is dropped with its tasks.
         let _ = timeout(limits.drain_time_max, drained).await;
     }
+}
+
+/// Listens with room for a burst: a connection for which there is none is tried again by its client a second later.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A node that was killed listens on the same port again at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING_MAX)
 }
 
 /// Accepts connections whatever the system says.

@@ -15,6 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::time::{Instant, timeout};
 
 use crate::http::body::{Answered, Received, limited};
+use crate::http::budget::Budget;
 use crate::http::panic_guard::caught;
 use crate::http::routes::route_of;
 use crate::http::track::{Stage, Track};
@@ -25,6 +26,7 @@ use crate::telemetry::{HttpRefusal, Metrics};
 pub(super) struct Service {
     pub(super) router: Router,
     pub(super) limits: ServerLimits,
+    pub(super) budget: Budget,
     pub(super) metrics: Metrics,
     pub(super) track: Arc<Track>,
 }
@@ -37,11 +39,11 @@ impl HyperService<Request<Incoming>> for Service {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.track.enter(Stage::Request);
         let (router, limits, track) = (self.router.clone(), self.limits, Arc::clone(&self.track));
-        let metrics = self.metrics.clone();
+        let (metrics, budget) = (self.metrics.clone(), self.budget.clone());
         Box::pin(async move {
             let began = Instant::now();
             let route = route_of(request.uri().path());
-            let response = answer(router, request, limits, &metrics).await;
+            let response = answer(router, request, limits, &budget, &metrics).await;
             metrics.http_request(route, response.status().as_u16(), began.elapsed());
             Ok(response.map(|body| Answered::new(body, track)))
         })
@@ -52,6 +54,7 @@ async fn answer(
     router: Router,
     request: Request<Incoming>,
     limits: ServerLimits,
+    budget: &Budget,
     metrics: &Metrics,
 ) -> Response {
     // What the client states is refused before a byte of it is read; what it does not state ends at the limit.
@@ -62,6 +65,8 @@ async fn answer(
     }
     let (head, body) = request.into_parts();
     let (body, has_ended) = Received::new(body);
+    // What the handler makes of the body is as large as the body, and is held for as long.
+    let (body, _share) = budget.watch(body);
     let request = Request::from_parts(head, limited(body, limits.body_bytes_max));
     let handled = caught(TowerToHyperService::new(router).call(request));
     match timeout(limits.request_time_max, handled).await {

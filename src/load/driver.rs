@@ -51,6 +51,17 @@ impl Driver {
         .await
     }
 
+    /// Drives a node that is a child process, and checks it.
+    ///
+    /// # Errors
+    /// [`LoadError`] says what kept it from a verdict; a child that ends by itself does.
+    pub async fn run_managed(&self, node: &mut ManagedNode) -> Result<LoadReport, LoadError> {
+        tokio::select! {
+            report = self.run() => report,
+            fault = node.fault() => Err(fault.into()),
+        }
+    }
+
     /// Drives a node while it kills and restarts it, and checks the last one.
     ///
     /// The load lasts until every kill is made, and as long as the options say at least.
@@ -62,6 +73,7 @@ impl Driver {
         node: &mut ManagedNode,
         plan: KillPlan,
     ) -> Result<LoadReport, LoadError> {
+        self.first_life(node).await?;
         self.run_with(async {
             let started = Instant::now();
             let killed = kills::kill_again_and_again(&self.shared, node, plan).await?;
@@ -72,6 +84,16 @@ impl Driver {
             Ok(Some(killed))
         })
         .await
+    }
+
+    /// Waits until a node is ready for the first time; one that ends instead is not waited for any longer.
+    async fn first_life(&self, node: &mut ManagedNode) -> Result<(), LoadError> {
+        let Shared { gate, target, options, .. } = &*self.shared;
+        tokio::select! {
+            error = gate.keep(target, options.request_limit, options.patience) => Err(error),
+            fault = node.fault() => Err(fault.into()),
+            _ = gate.ready() => Ok(()),
+        }
     }
 
     /// Runs the clients beside a future that ends the load.

@@ -14,6 +14,8 @@ const SIGKILL: i32 = 9;
 const LISTENING: &str = "listening on http://";
 /// Time between two looks at a process that is to end.
 const LOOK: Duration = Duration::from_millis(1);
+/// Time between two looks at a process that is to go on.
+const LOOK_SELDOM: Duration = Duration::from_millis(20);
 
 /// A node's process that did something else than it was told.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +104,16 @@ impl ManagedNode {
         match self.child.0.try_wait().map_err(process("waited for"))? {
             None => Ok(()),
             Some(status) => Err(NodeFault::Ended(status)),
+        }
+    }
+
+    /// Waits until it has ended by itself, and returns how.
+    pub async fn fault(&mut self) -> NodeFault {
+        loop {
+            if let Err(fault) = self.assert_alive() {
+                return fault;
+            }
+            tokio::time::sleep(LOOK_SELDOM).await;
         }
     }
 

@@ -12,6 +12,9 @@ use crate::state::StateRead as _;
 use crate::store::{Problem, Store, StoreError};
 use crate::types::{Bytes, Height, Seq, TxId};
 
+/// Bytes of events that are read at once for one block: an append waits for each such read.
+const READ_BYTES: usize = 64 << 10;
+
 /// A question, with its way back inside.
 pub(super) type Question = Box<dyn FnOnce(&Reader) + Send>;
 
@@ -87,7 +90,8 @@ impl Reader {
         let after = before.map(|before| before.order.seq);
         let verdicts = Arc::new(Verdicts::default());
         let reader = BlockReader::new(Arc::clone(&self.store), after, verdicts);
-        let pending = reader.until(row.order.seq.get()).next_block()?;
+        let mut reader = reader.until(row.order.seq.get()).in_reads_of(READ_BYTES);
+        let pending = reader.next_block()?;
         let Some(pending) = pending.filter(|pending| pending.order == row.order) else {
             let log = self.store.log();
             return Err(log.damaged(row.order.seq, "is not the order of its confirmed block"));

@@ -183,6 +183,24 @@ fn another_protocol_is_ended_without_harm() {
 }
 
 #[test]
+fn a_burst_of_connections_finds_room_before_any_is_accepted() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let local = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let telemetry = rewake::telemetry::Exposition::new();
+    let bound = runtime.block_on(rewake::http::Server::bind(local, limits(), telemetry));
+    let server = bound.expect("a free port");
+    // Nobody accepts: what the system has no room for never gets through.
+    let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
+    let most: usize = most.map_or(128, |text| text.trim().parse().expect("a number"));
+    let connect = || {
+        std::net::TcpStream::connect_timeout(&server.address(), Duration::from_secs(10))
+            .expect("there is room")
+    };
+    let burst: Vec<_> = (0..most.min(1_000)).map(|_| connect()).collect();
+    assert_eq!(burst.len(), most.min(1_000));
+}
+
+#[test]
 fn connections_beyond_the_limit_are_told_so_and_room_is_made_again() {
     const MOST: usize = 50;
     let limits =

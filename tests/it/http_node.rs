@@ -12,13 +12,13 @@ use crate::cli::{generated, program, rewake};
 use crate::http_client::{Answer, Client, eventually};
 
 /// A program that serves a node; killed when it is dropped.
-struct Running {
+pub struct Running {
     child: Child,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl Running {
-    fn start(words: &str, data: &Path) -> Self {
+    pub fn start(words: &str, data: &Path) -> Self {
         let mut command = program();
         command.args(["node", "--listen", "127.0.0.1:0"]).args(words.split_whitespace());
         command.arg("--data").arg(data).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -34,22 +34,22 @@ impl Running {
     }
 
     /// Waits until transactions are taken.
-    fn ready(self) -> Self {
+    pub fn ready(self) -> Self {
         eventually("the node is ready", || self.get("/readyz").status == 200);
         self
     }
 
-    fn ask(&self, request: &str) -> Answer {
+    pub fn ask(&self, request: &str) -> Answer {
         let mut client = Client::connect(self.address);
         client.send(request.as_bytes());
         client.answer().unwrap_or_else(|| panic!("no answer to {request:?}"))
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> Answer {
         self.ask(&format!("GET {path} HTTP/1.1\r\nconnection: close\r\n\r\n"))
     }
 
-    fn post(&self, path: &str, body: &str) -> Answer {
+    pub fn post(&self, path: &str, body: &str) -> Answer {
         self.ask(&format!(
             "POST {path} HTTP/1.1\r\ncontent-type: application/json\r\nconnection: close\r\n\
              content-length: {}\r\n\r\n{body}",
@@ -57,16 +57,16 @@ impl Running {
         ))
     }
 
-    fn submit(&self, body: &Value) -> Answer {
+    pub fn submit(&self, body: &Value) -> Answer {
         self.post("/v1/transactions", &body.to_string())
     }
 
-    fn pid(&self) -> Pid {
+    pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
     /// Sends a signal, expects an exit code, and returns what was printed after the first line.
-    fn end(mut self, signal: Signal, code: i32) -> String {
+    pub fn end(mut self, signal: Signal, code: i32) -> String {
         kill_process(self.pid(), signal).expect("it runs");
         let status = self.child.wait().expect("it ends");
         let mut printed = String::new();
@@ -76,6 +76,28 @@ impl Running {
         err.read_to_string(&mut printed).expect("text");
         assert_eq!(status.code(), Some(code), "{printed}");
         printed
+    }
+}
+
+impl Running {
+    /// Connects.
+    pub fn client(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// Gets an address once, if it is answered.
+    pub fn try_get(&self, path: &str) -> Option<Answer> {
+        let mut client = self.client();
+        let request = format!("GET {path} HTTP/1.1\r\nconnection: close\r\n\r\n");
+        if client.try_send(request.as_bytes()) { client.answer() } else { None }
+    }
+
+    /// Kills it; says whether it lived until then, and that the signal was its end.
+    pub fn kill(mut self) -> bool {
+        use std::os::unix::process::ExitStatusExt as _;
+        let lived = self.child.try_wait().expect("a status").is_none();
+        self.child.kill().expect("a child can be killed");
+        lived && self.child.wait().expect("it ends").signal() == Some(9)
     }
 }
 

@@ -70,6 +70,12 @@ mod node;
 #[cfg(test)]
 mod node_faults;
 #[cfg(test)]
+mod node_hostile;
+#[cfg(test)]
+mod node_kills;
+#[cfg(test)]
+mod node_metrics;
+#[cfg(test)]
 mod nodes;
 #[cfg(test)]
 mod probe;

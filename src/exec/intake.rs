@@ -7,7 +7,7 @@ use crate::diff::{Backlog, OrderError};
 use crate::event::{EventBody, Kind, Order, Patch, Ruling, Tx, Verdict};
 use crate::exec::start::fold_from;
 use crate::exec::{Clock, Examined, Settlement};
-use crate::store::{LogHead, Store, StoreError};
+use crate::store::{Log, LogHead, Store, StoreError};
 use crate::types::{Bytes, Height, Seq, TxId};
 
 /// Largest payload of a transaction, in bytes.
@@ -110,6 +110,14 @@ pub enum IntakeError {
     /// The next block was to hold what waits, and nothing does.
     #[error("no transaction waits for a block")]
     NothingWaits,
+    /// A transaction bears the identity of another one.
+    #[error("transaction {id} was received at {} with other bytes", seq.get())]
+    PayloadDiffers {
+        /// The identity.
+        id: TxId,
+        /// Position of the one that was received first.
+        seq: Seq,
+    },
     /// A payload is too large.
     #[error("transaction {id} has {bytes} bytes, more than {PAYLOAD_BYTES_MAX}")]
     PayloadTooLarge {
@@ -181,23 +189,23 @@ impl Intake {
         }
         let saved = self.backlog.marks();
         let mut staging = Staging {
-            backlog: &mut self.backlog,
+            store: &self.store,
             head: log.head(),
+            log: &mut log,
+            backlog: &mut self.backlog,
             staged: Vec::new(),
             ids: HashMap::new(),
         };
-        let held =
-            |tx| Ok(self.store.main().quarantine(None)?.iter().any(|row| row.entry.tx == tx));
         let answers: Result<Vec<_>, _> = lots
             .into_iter()
-            .map(|lot| match staging.stage_lot(&mut |id| log.find_tx(id), &held, lot) {
+            .map(|lot| match staging.stage_lot(lot) {
                 Err(IntakeError::Store(error)) => Err(error),
                 answer => Ok(answer),
             })
             .collect();
         let appended = answers.and_then(|answers| {
             if !staging.staged.is_empty() {
-                self.head = log.append(self.clock.now(), &staging.staged)?.head;
+                self.head = staging.log.append(self.clock.now(), &staging.staged)?.head;
             }
             Ok(answers)
         });
@@ -214,27 +222,19 @@ pub type Answer = Result<Vec<Logged>, IntakeError>;
 
 /// Events that are checked and folded, and not logged yet.
 struct Staging<'a> {
+    store: &'a Store,
+    log: &'a mut Log,
     backlog: &'a mut Backlog,
     head: LogHead,
     staged: Vec<EventBody>,
     ids: HashMap<TxId, Seq>,
 }
 
-type FindTx<'a> = dyn FnMut(&TxId) -> Result<Option<Seq>, StoreError> + 'a;
-
-/// Says whether a verdict before the backlog holds a transaction.
-type IsHeld<'a> = dyn Fn(Seq) -> Result<bool, StoreError> + 'a;
-
 impl Staging<'_> {
     /// Stages a lot, or leaves everything as it was before.
-    fn stage_lot(
-        &mut self,
-        find: &mut FindTx<'_>,
-        held: &IsHeld<'_>,
-        lot: Vec<NewEvent>,
-    ) -> Answer {
+    fn stage_lot(&mut self, lot: Vec<NewEvent>) -> Answer {
         let (before, saved) = (self.staged.len(), self.backlog.marks());
-        let staged = lot.into_iter().map(|event| self.stage(find, held, event)).collect();
+        let staged = lot.into_iter().map(|event| self.stage(event)).collect();
         if Answer::is_err(&staged) {
             self.undo_to(before);
             self.backlog.restore(&saved);
@@ -242,12 +242,7 @@ impl Staging<'_> {
         staged
     }
 
-    fn stage(
-        &mut self,
-        find: &mut FindTx<'_>,
-        held: &IsHeld<'_>,
-        event: NewEvent,
-    ) -> Result<Logged, IntakeError> {
+    fn stage(&mut self, event: NewEvent) -> Result<Logged, IntakeError> {
         let body = match event {
             // Whoever made it need not have sorted it, and bytes out of order could never be read back.
             NewEvent::Patch(Patch { label, replaces_state, entries }) => {
@@ -256,7 +251,7 @@ impl Staging<'_> {
             NewEvent::Settle { tx, settlement } => {
                 let is_held = match self.backlog.verdicts.last_on(tx) {
                     Some(last) => matches!(last, Ruling::Quarantine { .. }),
-                    None => held(tx)?,
+                    None => self.is_held(tx)?,
                 };
                 if !is_held {
                     return Err(IntakeError::NotHeld { tx });
@@ -267,8 +262,11 @@ impl Staging<'_> {
                 if payload.len() > PAYLOAD_BYTES_MAX {
                     return Err(IntakeError::PayloadTooLarge { id, bytes: payload.len() });
                 }
-                if let Some(seq) = self.find(find, &id)? {
-                    return Ok(Logged { seq, is_new: false });
+                if let Some(seq) = self.find(&id)? {
+                    // An identity that anybody may choose must not answer for bytes that were never logged.
+                    let is_same = self.has_payload(seq, &payload)?;
+                    let known = Logged { seq, is_new: false };
+                    return is_same.then_some(known).ok_or(IntakeError::PayloadDiffers { id, seq });
                 }
                 self.ids.insert(id, self.next());
                 EventBody::Tx(Tx { id, payload })
@@ -276,7 +274,7 @@ impl Staging<'_> {
             NewEvent::Order { height, header, txs: ids } => {
                 let mut txs = Vec::with_capacity(ids.len());
                 for id in ids {
-                    let seq = self.find(find, &id)?;
+                    let seq = self.find(&id)?;
                     txs.push(seq.ok_or(IntakeError::UnknownTx { height, id })?);
                 }
                 EventBody::Order(Order { height, header, txs })
@@ -286,7 +284,7 @@ impl Staging<'_> {
                 let height = last.map_or(Height::GENESIS, |last| Height(last.0.saturating_add(1)));
                 match txs {
                     NextTxs::Named(txs) => {
-                        return self.stage(find, held, NewEvent::Order { height, header, txs });
+                        return self.stage(NewEvent::Order { height, header, txs });
                     }
                     NextTxs::Waiting { txs_max } => {
                         let txs: Vec<_> = self.backlog.mempool.iter().take(txs_max).collect();
@@ -304,11 +302,27 @@ impl Staging<'_> {
         Ok(Logged { seq, is_new: true })
     }
 
-    fn find(&self, find: &mut FindTx<'_>, id: &TxId) -> Result<Option<Seq>, StoreError> {
+    fn find(&mut self, id: &TxId) -> Result<Option<Seq>, StoreError> {
         match self.ids.get(id) {
             Some(seq) => Ok(Some(*seq)),
-            None => find(id),
+            None => self.log.find_tx(id),
         }
+    }
+
+    /// Says whether the transaction at a position, logged or staged, has a payload.
+    fn has_payload(&self, seq: Seq, payload: &[u8]) -> Result<bool, StoreError> {
+        let staged = seq.get().checked_sub(self.head.next().get());
+        if let Some(at) = staged.and_then(|at| usize::try_from(at).ok()) {
+            let staged = self.staged.get(at);
+            return Ok(matches!(staged, Some(EventBody::Tx(tx)) if *tx.payload == *payload));
+        }
+        // The body of a transaction is its identity and its payload.
+        Ok(self.log.event(seq)?.body.get(size_of::<TxId>()..) == Some(payload))
+    }
+
+    /// Says whether a verdict before the backlog holds a transaction.
+    fn is_held(&self, tx: Seq) -> Result<bool, StoreError> {
+        Ok(self.store.main().quarantine(None)?.iter().any(|row| row.entry.tx == tx))
     }
 
     fn next(&self) -> Seq {

@@ -101,7 +101,7 @@ impl Recovery {
             GivenUp::Stopped(kept) => return Err(Stop::Brake(kept?)),
             GivenUp::Failed(abandoned) => abandoned,
         };
-        self.abandoned += 1;
+        self.node.abandoned += 1;
         let height = running.map(|running| running.height);
         let halt = |reason| Halt { cause: HaltCause::Poison, height, reason };
         let Some(Running { height, seq, .. }) = running else {
@@ -112,7 +112,7 @@ impl Recovery {
             Some(seq) if self.node.machine.poison_policy() == PoisonPolicy::Halt => {
                 Some(halt(format!("transaction at event {}: {reason}", seq.get())))
             }
-            Some(_) if self.abandoned > ABANDONED_MAX => {
+            Some(_) if self.node.abandoned > ABANDONED_MAX => {
                 Some(halt(format!("more than {ABANDONED_MAX} transactions did not end")))
             }
             Some(seq) => {

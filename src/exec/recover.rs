@@ -29,7 +29,6 @@ pub struct Recovery {
     pub(super) verdicts: Arc<Verdicts>,
     pub(super) executor: Executor,
     pub(super) brake: Arc<Brake>,
-    pub(super) abandoned: u32,
     pub(super) tally: Tally,
 }
 
@@ -62,7 +61,7 @@ impl Recovery {
         let verdicts = Arc::new(node.backlog.verdicts.clone());
         let executor = Executor::new(Arc::clone(&node.machine), options.executor.clone());
         let brake = Arc::new(Brake::new(options.stop.clone(), options.limits));
-        Self { node, options, verdicts, executor, brake, abandoned: 0, tally: Tally::default() }
+        Self { node, options, verdicts, executor, brake, tally: Tally::default() }
     }
 
     /// Brings the block table up to the log and every file into its final place; for a start or an offline recovery.

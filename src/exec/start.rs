@@ -33,6 +33,8 @@ pub struct Examined {
     pub event_bytes: u64,
     /// The label of the decision, one that does not refuse.
     pub label: Label,
+    /// Threads of this process that recoveries of the node have given up on.
+    pub(crate) abandoned: u32,
 }
 
 impl Examined {
@@ -129,7 +131,16 @@ pub fn examine(
         (Action::Nothing | Action::Replay, Ok(machine)) => {
             let (log_head, event_bytes) = (store.log().head(), observer.event_bytes);
             let store = Arc::new(store);
-            Ok(Examined { store, machine, checkpoint, log_head, backlog, event_bytes, label })
+            Ok(Examined {
+                store,
+                machine,
+                checkpoint,
+                log_head,
+                backlog,
+                event_bytes,
+                label,
+                abandoned: 0,
+            })
         }
         _ => Err(Box::new(observer.refusal(label)?)),
     }

@@ -49,6 +49,8 @@ pub(super) struct Appender {
     pub(super) intake: Intake,
     pub(super) mailbox: Arc<Mailbox<Request>>,
     pub(super) supervisor: Arc<Supervisor>,
+    /// The failure after which nothing more is logged.
+    pub(super) failed: Option<Down>,
     pub(super) gauge: Arc<Gauge>,
     pub(super) metrics: Metrics,
     /// Told that a block was ordered.
@@ -79,6 +81,7 @@ impl Appender {
             let Some(group) = mailbox.receive(takes) else { return };
             if let Err(cause) = self.answer(group) {
                 // It goes on refusing: nobody is left without an answer.
+                self.failed = Some(cause.clone());
                 self.supervisor.take_down(cause);
             }
         }
@@ -91,6 +94,7 @@ impl Appender {
         let mut taken = Vec::with_capacity(group.len());
         // An owner who asks the node to stop has what waits logged; after any other cause nothing is.
         let cause = self.supervisor.cause().filter(|cause| !matches!(cause, Down::Stopped));
+        let cause = self.failed.clone().or(cause);
         for Letter { content, sent, room } in group {
             taken.push(room);
             match (content, &cause) {
@@ -145,7 +149,9 @@ impl Appender {
         self.count(&kinds, &answers, txs);
         let height = backlog.last_ordered.unwrap_or_default();
         for ((reply, sent), answer) in waiting.into_iter().zip(answers) {
-            self.metrics.acknowledged(sent.elapsed());
+            if answer.is_ok() {
+                self.metrics.acknowledged(sent.elapsed());
+            }
             reply.send(answer, height, txs);
         }
         Ok(())
@@ -172,8 +178,12 @@ impl Appender {
             }
         }
         let ordered = of_kind.get(usize::from(Kind::Order.code())).copied().unwrap_or(0);
-        self.gauge.log_head_seq.store(self.intake.head().seq, Ordering::Relaxed);
+        self.gauge.log_head_seq.fetch_max(self.intake.head().seq, Ordering::Relaxed);
         self.gauge.mempool.store(backlog.mempool.len(), Ordering::Relaxed);
+        if of_kind.get(usize::from(Kind::Verdict.code())).is_some_and(|settled| *settled > 0) {
+            // What is held has changed.
+            let _ = self.confirm.try_send((), 1);
+        }
         if ordered > 0 {
             raise(&self.gauge.ordered_blocks, ordered);
             raise(&self.gauge.ordered_txs, ordered_txs);

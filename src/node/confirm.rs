@@ -1,10 +1,12 @@
 //! The confirming actor: brings the block table up to the log whenever a block was ordered, by the recovery's own code.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::exec::{Examined, HaltCause, Quarantine, Recovery, RecoveryOptions};
 use crate::node::Down;
+use crate::node::figures::Gauge;
 use crate::node::mailbox::Mailbox;
 use crate::node::readiness::Monitor;
 use crate::telemetry::Metrics;
@@ -17,6 +19,7 @@ pub(super) struct Confirmer {
     /// Told that blocks were confirmed.
     pub(super) sequence: Arc<Mailbox<()>>,
     pub(super) monitor: Monitor,
+    pub(super) gauge: Arc<Gauge>,
     pub(super) metrics: Metrics,
 }
 
@@ -29,6 +32,10 @@ impl Confirmer {
             if node.backlog.blocks > 0 {
                 node = self.confirm(node)?;
             }
+            // Verdicts of this thread are events, too.
+            self.gauge.log_head_seq.fetch_max(node.log_head.seq, Ordering::Relaxed);
+            let held = Quarantine::of(&node).map_err(Down::Store)?.len();
+            self.monitor.holds(crate::codec::count(held));
             if !open {
                 return node.store.settle().map_err(Down::Store);
             }
@@ -47,8 +54,6 @@ impl Confirmer {
                 _ => Down::Halted(halt),
             });
         }
-        let held = Quarantine::of(&node).map_err(Down::Store)?.len();
-        self.monitor.holds(crate::codec::count(held));
         // The sequencer may be waiting for fewer blocks to be pending; a letter that waits already says the same.
         let _ = self.sequence.try_send((), 1);
         Ok(node)

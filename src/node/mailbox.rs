@@ -15,7 +15,12 @@ pub(super) struct Mailbox<T> {
     arrived: Condvar,
     room: Arc<Semaphore>,
     units: u32,
+    /// Room for letters that must not wait behind those for which there is none.
+    urgent: Arc<Semaphore>,
 }
+
+/// Urgent letters that may wait.
+const URGENT_MAX: usize = 256;
 
 struct Letters<T> {
     queue: VecDeque<Letter<T>>,
@@ -60,7 +65,8 @@ impl<T> Mailbox<T> {
     pub(super) fn new(units: u32) -> Self {
         let letters = Letters { queue: VecDeque::new(), is_closed: false };
         let room = Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(usize::MAX)));
-        Self { letters: Mutex::new(letters), arrived: Condvar::new(), room, units }
+        let urgent = Arc::new(Semaphore::new(URGENT_MAX));
+        Self { letters: Mutex::new(letters), arrived: Condvar::new(), room, units, urgent }
     }
 
     /// Sends when there is room. A caller that gives up before has sent nothing.
@@ -82,6 +88,13 @@ impl<T> Mailbox<T> {
             NoPermits => NotSent::Full,
             Closed => NotSent::Closed,
         })?;
+        self.push(Letter { content, sent, room: Room(room) })
+    }
+
+    /// Sends something small, for which room is kept.
+    pub(super) fn send_urgent(&self, content: T) -> Result<(), NotSent> {
+        let sent = Instant::now();
+        let room = Arc::clone(&self.urgent).try_acquire_owned().map_err(|_| NotSent::Full)?;
         self.push(Letter { content, sent, room: Room(room) })
     }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::block::{BlockRow, Receipts, Status};
 use crate::diff::{Verdicts, first_difference};
-use crate::event::EventBody;
+use crate::event::{EventBody, Ruling};
 use crate::exec::BlockReader;
-use crate::node::mailbox::Mailbox;
+use crate::node::mailbox::{ClosesOnDrop, Mailbox};
 use crate::node::{BlockTx, BlockView, Place, TxView};
 use crate::state::StateRead as _;
 use crate::store::{Problem, Store, StoreError};
@@ -18,6 +18,17 @@ const READ_BYTES: usize = 64 << 10;
 /// A question, with its way back inside.
 pub(super) type Question = Box<dyn FnOnce(&Reader) + Send>;
 
+/// Blocks that are looked at for one question.
+const SEARCH_BLOCKS_MAX: usize = 256;
+
+/// Where to look for a transaction's block.
+#[derive(Clone, Copy)]
+pub(super) struct Search {
+    seq: Seq,
+    /// The first block that was not looked at; `None` before the first look.
+    next: Option<Height>,
+}
+
 /// What the actor reads.
 pub(super) struct Reader {
     pub(super) store: Arc<Store>,
@@ -25,7 +36,9 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Answers until the mailbox is closed and empty.
-    pub(super) fn run(self, mailbox: &Mailbox<Question>) {
+    pub(super) fn run(self, mailbox: &Arc<Mailbox<Question>>) {
+        // Whatever ends this actor: nobody waits for an answer that never comes.
+        let _ends = ClosesOnDrop(Arc::clone(mailbox));
         while let Some(questions) = mailbox.receive(|_| false) {
             for letter in questions {
                 (letter.content)(&self);
@@ -44,16 +57,25 @@ impl Reader {
         })
     }
 
-    /// Returns a transaction. Where no confirmed block holds it, its place is [`Place::Ordered`], since only the
-    /// appender knows what waits.
-    pub(super) fn transaction(&self, id: &TxId) -> Result<Option<TxView>, StoreError> {
+    /// Returns a transaction with its place still to be found, and where to search for it.
+    pub(super) fn transaction(&self, id: &TxId) -> Result<Option<(TxView, Search)>, StoreError> {
         let Some(seq) = self.store.log().find_tx(id)? else { return Ok(None) };
         let event = self.store.log().event(seq)?;
         let created = event.created;
         let body = event.decode().map_err(|error| self.store.log().codec(seq, error))?;
         let EventBody::Tx(tx) = body else { return Ok(None) };
-        let place = self.confirmed(seq)?.unwrap_or(Place::Ordered);
-        Ok(Some(TxView { id: tx.id, seq, created, payload: tx.payload, place }))
+        let view = TxView { id: tx.id, seq, created, payload: tx.payload, place: Place::Ordered };
+        Ok(Some((view, Search { seq, next: None })))
+    }
+
+    /// Says whether the log knows every one of these transactions.
+    pub(super) fn knows(&self, ids: &[TxId]) -> Result<bool, StoreError> {
+        for id in ids {
+            if self.store.log().find_tx(id)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Returns the identities of transactions.
@@ -112,33 +134,49 @@ impl Reader {
         Receipts::decode(&main.body(height)?.receipts).map_err(|error| main.codec(height, error))
     }
 
-    /// Finds the confirmed block that holds a transaction: the first that was ordered after it is found by bisection,
-    /// and from there on each is looked at, so it costs the blocks for which the transaction waited.
-    fn confirmed(&self, seq: Seq) -> Result<Option<Place>, StoreError> {
-        let mut next = self.first_ordered_after(seq)?;
+    /// Looks for the confirmed block that holds a transaction, and says where to go on looking: the first that was
+    /// ordered after it is found by bisection, and from there on each is looked at, some at a time.
+    pub(super) fn confirmed(
+        &self,
+        search: Search,
+    ) -> Result<(Option<Place>, Option<Search>), StoreError> {
+        let Search { seq, next } = search;
+        let mut next = match next {
+            Some(next) => Some(next),
+            None => self.first_ordered_after(seq)?,
+        };
         let mut found = None;
-        while let Some(height) = next {
-            let main = self.store.main();
-            let Some(row) = main.block_from(height)? else { break };
+        for _ in 0..SEARCH_BLOCKS_MAX {
+            let Some(height) = next else { return Ok((found, None)) };
+            let Some(row) = self.store.main().block_from(height)? else { return Ok((found, None)) };
             let height = row.order.height;
-            let txs = main.body(height)?.tx_seqs();
-            let txs = txs.map_err(|error| main.codec(height, error))?;
-            let settled = main.quarantine(Some(height))?;
-            drop(main);
             next = height.get().checked_add(1).map(Height);
-            let Some(index) = txs.iter().position(|tx| *tx == seq) else { continue };
-            let receipt = self.receipts(height)?.0.into_iter().nth(index);
-            let Some(receipt) = receipt else { continue };
-            let is_last = !matches!(receipt.status, Status::Quarantined(_))
-                || settled.iter().any(|row| row.entry.tx == seq && row.settled.is_none());
+            let Some(index) = self.index_in(height, seq)? else { continue };
+            let Some(receipt) = self.receipts(height)?.0.into_iter().nth(index) else { continue };
+            let may_follow = matches!(receipt.status, Status::Quarantined(_))
+                && self.is_released(height, seq)?;
             let index = u32::try_from(index).unwrap_or(u32::MAX);
             found = Some(Place::Confirmed { height, index, receipt });
-            // What was released from quarantine may have been ordered once more.
-            if is_last {
-                break;
+            if !may_follow {
+                return Ok((found, None));
             }
         }
-        Ok(found)
+        Ok((found, next.map(|next| Search { seq, next: Some(next) })))
+    }
+
+    fn index_in(&self, height: Height, seq: Seq) -> Result<Option<usize>, StoreError> {
+        let main = self.store.main();
+        let txs = main.body(height)?.tx_seqs().map_err(|error| main.codec(height, error))?;
+        Ok(txs.iter().position(|tx| *tx == seq))
+    }
+
+    /// Says whether a transaction that a block kept out was released, and may be in a later block.
+    fn is_released(&self, height: Height, tx: Seq) -> Result<bool, StoreError> {
+        let rows = self.store.main().quarantine(Some(height))?;
+        let settled = rows.iter().find(|row| row.entry.tx == tx).and_then(|row| row.settled);
+        let Some(settled) = settled else { return Ok(false) };
+        let verdict = self.store.log().body(settled)?;
+        Ok(matches!(verdict, EventBody::Verdict(verdict) if verdict.ruling == Ruling::Release))
     }
 
     /// Returns the number of the first confirmed block whose order stands after a position.

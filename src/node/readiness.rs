@@ -73,6 +73,15 @@ impl Phase {
         matches!(self, Self::Checking | Self::Rehearsing | Self::Committing)
     }
 
+    /// Says whether a node in this phase may enter another one: what ended its life is not forgotten.
+    const fn may_become(self, next: Self) -> bool {
+        match self {
+            Self::Halted | Self::Failed => false,
+            Self::Stopping => matches!(next, Self::Halted | Self::Failed),
+            _ => true,
+        }
+    }
+
     /// Says whether the node accepts transactions.
     #[must_use]
     pub const fn is_ready(self) -> bool {
@@ -117,6 +126,8 @@ pub(super) struct Monitor {
 /// The progress of one phase, counted by the thread that makes it.
 pub(super) struct Progress {
     monitor: Monitor,
+    phase: Phase,
+    total: Work,
     began: Instant,
     told: Instant,
     done: Work,
@@ -144,11 +155,43 @@ impl Monitor {
         monitor
     }
 
-    /// Enters a phase with so much work; its progress is counted from here.
+    /// Enters a phase with so much work; its progress is counted from here. A phase that ends a node's life is not left.
     pub(super) fn enter(&self, phase: Phase, total: Work, detail: Option<String>) -> Progress {
-        let now = self.clock.now();
+        self.change(|now| now.phase.may_become(phase).then_some((phase, total, detail)));
+        let began = Instant::now();
+        Progress { monitor: self.clone(), phase, total, began, told: began, done: Work::default() }
+    }
+
+    /// Says what the recovery is expected to cost.
+    pub(super) fn expects(&self, estimate: Estimate) {
+        self.watch.send_modify(|readiness| readiness.estimate = Some(estimate));
+    }
+
+    /// Says how many transactions are held, which tells a node that is ready from one that is degraded.
+    pub(super) fn holds(&self, held: u64) {
+        self.change(|now| {
+            now.held = held;
+            let phase = up(held);
+            (now.phase.is_ready() && now.phase != phase)
+                .then(|| (phase, Work::default(), degraded(held)))
+        });
+    }
+
+    /// Enters the phase of a node that is up.
+    pub(super) fn up(&self, held: u64) {
+        self.change(|now| {
+            now.held = held;
+            let phase = up(held);
+            now.phase.may_become(phase).then(|| (phase, Work::default(), degraded(held)))
+        });
+    }
+
+    /// Changes the readiness, and enters a phase where `change` names one, in one step.
+    fn change(&self, change: impl FnOnce(&mut Readiness) -> Option<(Phase, Work, Option<String>)>) {
+        let mut entered = None;
         self.watch.send_modify(|readiness| {
-            let held = readiness.held;
+            let Some((phase, total, detail)) = change(readiness) else { return };
+            let now = self.clock.now();
             let estimate = readiness.estimate.filter(|_| phase.is_recovering());
             *readiness = Readiness {
                 phase,
@@ -160,41 +203,17 @@ impl Monitor {
                 remaining_ms: estimate.and_then(|estimate| estimate.time_ms),
                 last_progress: now,
                 estimate,
-                held,
+                held: readiness.held,
                 detail,
             };
+            self.count(phase);
+            entered = Some(readiness.clone());
         });
-        tracing::info!(phase = phase.name(), "phase entered");
-        self.count(phase);
-        // Nobody need listen.
-        let _ = self.lifecycle.send(self.watch.borrow().clone());
-        let began = Instant::now();
-        Progress { monitor: self.clone(), began, told: began, done: Work::default() }
-    }
-
-    /// Says what the recovery is expected to cost.
-    pub(super) fn expects(&self, estimate: Estimate) {
-        self.watch.send_modify(|readiness| readiness.estimate = Some(estimate));
-    }
-
-    /// Says how many transactions are held, which tells a node that is ready from one that is degraded.
-    pub(super) fn holds(&self, held: u64) {
-        self.watch.send_if_modified(|readiness| {
-            let changed = readiness.held != held;
-            readiness.held = held;
-            changed
-        });
-        let (is, shall) = (self.phase(), if held == 0 { Phase::Ready } else { Phase::Degraded });
-        if is.is_ready() && is != shall {
-            self.enter(shall, Work::default(), degraded(held));
+        if let Some(readiness) = entered {
+            tracing::info!(phase = readiness.phase.name(), "phase entered");
+            // Nobody need listen.
+            let _ = self.lifecycle.send(readiness);
         }
-    }
-
-    /// Enters the phase of a node that is up.
-    pub(super) fn up(&self, held: u64) {
-        self.watch.send_modify(|readiness| readiness.held = held);
-        let phase = if held == 0 { Phase::Ready } else { Phase::Degraded };
-        self.enter(phase, Work::default(), degraded(held));
     }
 
     /// Takes note that the node got on.
@@ -211,30 +230,27 @@ impl Monitor {
         self.lifecycle.subscribe()
     }
 
-    pub(super) fn phase(&self) -> Phase {
-        self.watch.borrow().phase
-    }
-
     fn count(&self, phase: Phase) {
         self.metrics.phase(phase.name(), &Phase::ALL.map(Phase::name));
     }
 }
 
 impl Progress {
-    /// Counts a block with so many transactions.
+    /// Counts a block with so many transactions; shown as long as the node is in this phase.
     pub(super) fn add_block(&mut self, txs: u64) {
         self.done.add_block(txs);
-        let total = self.monitor.watch.borrow().total;
-        if self.done.blocks < total.blocks && self.told.elapsed() < NOTICE_PAUSE {
+        if self.done.blocks < self.total.blocks && self.told.elapsed() < NOTICE_PAUSE {
             return;
         }
         self.told = Instant::now();
-        let (done, now) = (self.done, self.monitor.clock.now());
+        let now = self.monitor.clock.now();
         let took = self.began.elapsed();
         self.monitor.watch.send_modify(|readiness| {
-            readiness.done = done;
             readiness.last_progress = now;
-            (readiness.rate, readiness.remaining_ms) = pace(done, total, took);
+            if readiness.phase == self.phase {
+                readiness.done = self.done;
+                (readiness.rate, readiness.remaining_ms) = pace(self.done, self.total, took);
+            }
         });
     }
 }
@@ -250,6 +266,11 @@ fn pace(done: Work, total: Work, took: Duration) -> (u64, Option<u64>) {
     let left = u128::from(total.saturating_sub(done));
     let remaining = (left * u128::from(micros)).checked_div(u128::from(done)).unwrap_or(u128::MAX);
     (rate, (done > 0).then(|| u64::try_from(remaining / 1_000).unwrap_or(u64::MAX)))
+}
+
+/// Returns the phase of a node that is up.
+const fn up(held: u64) -> Phase {
+    if held == 0 { Phase::Ready } else { Phase::Degraded }
 }
 
 fn degraded(held: u64) -> Option<String> {

@@ -1,7 +1,7 @@
 //! The sequencing actor: orders a block of what waits, after a time or a number of transactions.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -9,7 +9,11 @@ use crate::exec::{Clock, IntakeError, NewEvent, NextTxs};
 use crate::node::append::Request;
 use crate::node::figures::Gauge;
 use crate::node::mailbox::Mailbox;
-use crate::node::{Sequencer, SubmitError};
+use crate::node::{Down, Sequencer, SubmitError};
+
+/// Shortest and longest time between two looks.
+const INTERVAL_MIN: Duration = Duration::from_millis(1);
+const INTERVAL_MAX: Duration = Duration::from_hours(24 * 365);
 
 /// The actor.
 pub(super) struct Sequencing {
@@ -23,37 +27,43 @@ pub(super) struct Sequencing {
 
 impl Sequencing {
     /// Works until the mailbox is closed or the appender takes nothing more.
-    pub(super) fn run(self) {
-        let mut due = Instant::now() + self.sequencer.interval;
-        while self.mailbox.wait_until(due) {
+    pub(super) fn run(self) -> Result<(), Down> {
+        let interval = self.sequencer.interval.clamp(INTERVAL_MIN, INTERVAL_MAX);
+        let mut due = Instant::now() + interval;
+        loop {
             let figures = self.gauge.read();
-            let is_full = figures.mempool >= u64::from(self.sequencer.txs_max);
+            let is_full = figures.mempool >= u64::from(self.sequencer.txs_max.max(1));
             let is_due = Instant::now() >= due;
             if is_due {
-                due = Instant::now() + self.sequencer.interval;
+                due = Instant::now() + interval;
             }
-            let has_room = figures.pending_blocks < self.sequencer.pending_blocks_max;
-            if has_room && (is_full || is_due && figures.mempool > 0) && !self.order() {
-                break;
+            let has_room = figures.pending_blocks < self.sequencer.pending_blocks_max.max(1);
+            if has_room && (is_full || is_due && figures.mempool > 0) {
+                self.order()?;
+            }
+            if !self.mailbox.wait_until(due) {
+                return Ok(());
             }
         }
     }
 
-    /// Orders a block; says whether more can be ordered.
-    fn order(&self) -> bool {
+    fn order(&self) -> Result<(), Down> {
         let header = (self.sequencer.header)(self.clock.now());
-        let txs_max = usize::try_from(self.sequencer.txs_max).unwrap_or(usize::MAX);
+        let txs_max = usize::try_from(self.sequencer.txs_max.max(1)).unwrap_or(usize::MAX);
         let next = NewEvent::Next { header, txs: NextTxs::Waiting { txs_max } };
         let (reply, answer) = oneshot::channel();
-        if self.append.try_send(Request::Order(next, reply), 1).is_err() {
+        if self.append.send_urgent(Request::Order(next, reply)).is_err() {
             // A full mailbox has room again soon; a closed one ends this actor's own, too.
-            return true;
+            return Ok(());
         }
         match answer.blocking_recv() {
-            Ok(Ok(_)) => true,
-            // What waited is in a block that somebody else has ordered.
-            Ok(Err(SubmitError::Refused(error))) => matches!(*error, IntakeError::NothingWaits),
-            Ok(Err(_)) | Err(_) => false,
+            Ok(Err(SubmitError::Refused(error)))
+                if !matches!(*error, IntakeError::NothingWaits) =>
+            {
+                Err(Down::Actor { actor: "sequence", reason: error.to_string() })
+            }
+            // Where the node is down, this actor's mailbox is closed.
+            _ => Ok(()),
         }
     }
 }

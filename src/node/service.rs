@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, oneshot, watch};
 
+use crate::block::Status;
 use crate::codec::count;
 use crate::event::Patch;
 use crate::exec::{Logged, NewEvent, NextTxs, PAYLOAD_BYTES_MAX, Settlement};
 use crate::machine::{MachineVersion, Registry};
 use crate::node::append::{Ordered, Request};
 use crate::node::mailbox::NotSent;
-use crate::node::reader::Reader;
+use crate::node::reader::{Question, Reader};
 use crate::node::start::{self, Started, Starting};
 use crate::node::supervise::Supervisor;
 use crate::node::{
@@ -23,6 +24,9 @@ use crate::types::{Bytes, Height, Seq, TxId};
 
 /// Bytes of memory that a waiting transaction takes beside its payload, about.
 const TX_BYTES: usize = 256;
+
+/// Transactions of a page of the mempool.
+const PAGE_TXS_MAX: usize = 10_000;
 
 /// A running node; clones are the same node. When the last one is dropped, the node ends by itself.
 #[derive(Clone)]
@@ -145,18 +149,33 @@ impl Node {
     /// # Errors
     /// [`QueryError`].
     pub async fn transaction(&self, id: TxId) -> Result<Option<TxView>, QueryError> {
-        let found = self.ask(move |reader| reader.transaction(&id)).await?;
-        let mut view = match found {
-            Some(view) if view.place == Place::Ordered => view,
-            found => return Ok(found),
+        let Some((mut view, mut search)) = self.ask(move |reader| reader.transaction(&id)).await?
+        else {
+            return Ok(None);
         };
-        let (reply, answer) = oneshot::channel();
-        if self.inquire(Request::Waits(view.seq, reply), answer).await? {
-            view.place = Place::Waiting;
-            return Ok(Some(view));
+        loop {
+            let (found, next) = self.ask(move |reader| reader.confirmed(search)).await?;
+            if let Some(place) = found {
+                let is_kept_out = matches!(&place, Place::Confirmed { receipt, .. }
+                    if matches!(receipt.status, Status::Quarantined(_)));
+                view.place = place;
+                if !is_kept_out {
+                    return Ok(Some(view));
+                }
+            }
+            // One that was released waits again, or is in a later block.
+            if self.waits(view.seq).await? {
+                view.place = Place::Waiting;
+                return Ok(Some(view));
+            }
+            let Some(next) = next else { return Ok(Some(view)) };
+            search = next;
         }
-        // It may have been ordered and confirmed between the two questions.
-        self.ask(move |reader| reader.transaction(&id)).await
+    }
+
+    async fn waits(&self, seq: Seq) -> Result<bool, QueryError> {
+        let (reply, answer) = oneshot::channel();
+        self.inquire(Request::Waits(seq, reply), answer).await
     }
 
     /// Returns a confirmed block, or the last one; `None` where there is none.
@@ -175,6 +194,11 @@ impl Node {
         self.ask(move |reader| reader.block_from(height)).await
     }
 
+    /// As [`Node::block_from`], and waits where too many questions wait already.
+    pub(super) async fn next_block(&self, height: Height) -> Result<Option<BlockView>, QueryError> {
+        self.ask_when(OnFull::Wait, move |reader| reader.block_from(height)).await
+    }
+
     /// Returns the value of a key of the state after the last confirmed block.
     ///
     /// # Errors
@@ -183,7 +207,7 @@ impl Node {
         self.ask(move |reader| reader.state(&key)).await
     }
 
-    /// Returns the transactions that wait for a block, after a position, at most `limit` of them.
+    /// Returns the transactions that wait for a block, after a position, at most `limit` of them and at most 10,000.
     ///
     /// # Errors
     /// [`QueryError`].
@@ -193,6 +217,7 @@ impl Node {
         limit: usize,
     ) -> Result<MempoolPage, QueryError> {
         let (reply, answer) = oneshot::channel();
+        let limit = limit.min(PAGE_TXS_MAX);
         let more = limit.saturating_add(1);
         let request = Request::Mempool(after.map_or(0, Seq::get), more, reply);
         let (len, mut seqs) = self.inquire(request, answer).await?;
@@ -230,6 +255,7 @@ impl Node {
     }
 
     /// Ends the node: what was taken is logged and acknowledged, what is ordered is confirmed, and every file is closed.
+    /// A step of a machine that never ended keeps its thread, and with it the lock, until the process ends.
     ///
     /// # Errors
     /// [`Down`] where the node went down before, or while it ended, for another cause.
@@ -250,7 +276,7 @@ impl Node {
 
     async fn log_txs(&self, txs: Vec<NewTx>, on_full: OnFull) -> Result<Vec<Logged>, SubmitError> {
         self.check(&txs)?;
-        self.wait_for_mempool(on_full).await?;
+        self.wait_for_mempool(&txs, on_full).await?;
         let bytes = txs.iter().map(|tx| tx.payload.len().saturating_add(TX_BYTES)).sum();
         let events = txs.into_iter().map(|NewTx { id, payload }| NewEvent::Tx { id, payload });
         let events = events.collect();
@@ -271,7 +297,15 @@ impl Node {
         Ok(())
     }
 
-    async fn wait_for_mempool(&self, on_full: OnFull) -> Result<(), SubmitError> {
+    async fn wait_for_mempool(&self, txs: &[NewTx], on_full: OnFull) -> Result<(), SubmitError> {
+        if self.vitals().figures().mempool < self.0.options.mempool_txs_max {
+            return Ok(());
+        }
+        let ids: Vec<_> = txs.iter().map(|tx| tx.id).collect();
+        // What the log knows already needs no room, and has its answer.
+        if matches!(self.ask(move |reader| reader.knows(&ids)).await, Ok(true)) {
+            return Ok(());
+        }
         let mut down = self.0.supervisor.watch();
         loop {
             // Asked for before the look at the number, so that no change goes unnoticed.
@@ -317,8 +351,11 @@ impl Node {
             }
             NotSent::Closed => SubmitError::Down(self.cause()),
         })?;
-        // Without an answer the appender ended in the middle of it.
-        answer.await.unwrap_or_else(|_| Err(SubmitError::OutcomeUnknown(self.cause())))
+        match answer.await {
+            Ok(answer) => answer,
+            // The appender ended in the middle of it; its cause follows.
+            Err(_) => Err(SubmitError::OutcomeUnknown(self.down().await)),
+        }
     }
 
     /// Asks the appender what only it knows.
@@ -327,20 +364,33 @@ impl Node {
         request: Request,
         answer: oneshot::Receiver<T>,
     ) -> Result<T, QueryError> {
-        let sent = self.0.vitals.mailboxes.append.try_send(request, 1);
+        let sent = self.0.vitals.mailboxes.append.send_urgent(request);
         sent.map_err(|error| self.unasked(error))?;
         answer.await.map_err(|_| QueryError::Down(self.cause()))
     }
 
-    /// Asks the reader.
+    /// Asks the reader, if there is room for the question.
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, QueryError> {
+        self.ask_when(OnFull::Refuse, question).await
+    }
+
+    async fn ask_when<T: Send + 'static>(
+        &self,
+        on_full: OnFull,
+        question: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, QueryError> {
         let (reply, answer) = oneshot::channel();
         // Nobody may be waiting any more.
-        let question = Box::new(move |reader: &Reader| drop(reply.send(question(reader))));
-        let sent = self.0.vitals.mailboxes.read.try_send(question, 1);
+        let question: Question =
+            Box::new(move |reader: &Reader| drop(reply.send(question(reader))));
+        let mailbox = &self.0.vitals.mailboxes.read;
+        let sent = match on_full {
+            OnFull::Wait => mailbox.send(question, 1).await,
+            OnFull::Refuse => mailbox.try_send(question, 1),
+        };
         sent.map_err(|error| self.unasked(error))?;
         let answer = answer.await.map_err(|_| QueryError::Down(self.cause()))?;
         answer.map_err(QueryError::Store)

@@ -1,14 +1,15 @@
 //! The start of a node: opens it, recovers it, and puts its actors to work, on a thread that can be watched and stopped.
 
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::exec::{
-    Committed, Estimate, Examined, Intake, Quarantine, Recovery, RecoveryOptions, Rehearsed,
-    Report, StopSignal, examine,
+    Committed, Estimate, Examined, HaltCause, Intake, Quarantine, Recovery, RecoveryOptions,
+    Rehearsed, Report, StopSignal, examine,
 };
 use crate::machine::Registry;
 use crate::mempool::Mempool;
@@ -91,10 +92,15 @@ pub(super) fn start(dir: DataDir, registry: Registry, options: NodeOptions) -> S
     let start = Start { vitals: vitals.clone(), options, is_up: Arc::default() };
     let thread = std::thread::Builder::new().name("start".to_owned()).spawn(move || {
         let monitor = start.vitals.monitor.clone();
-        let started = start.run(&dir, &registry);
+        let started = catch_unwind(AssertUnwindSafe(|| start.run(&dir, &registry)));
+        let started =
+            started.unwrap_or_else(|_| Err(StartError::Thread("the start panicked".into())));
         if let Err(error) = &started {
-            let halted = matches!(error, StartError::Halted(..));
-            let phase = if halted { Phase::Halted } else { Phase::Failed };
+            let phase = match error {
+                StartError::Halted(halt, _) if halt.cause == HaltCause::Stopped => Phase::Stopping,
+                StartError::Halted(..) => Phase::Halted,
+                _ => Phase::Failed,
+            };
             monitor.enter(phase, Work::default(), Some(error.to_string()));
         }
         // Where nobody waits any more, the node is dropped, which ends it.
@@ -205,6 +211,7 @@ impl Start {
             intake: Intake::new(&node, Arc::clone(&clock)),
             mailbox: Arc::clone(&append),
             supervisor: Arc::clone(&supervisor),
+            failed: None,
             gauge: Arc::clone(&vitals.gauge),
             metrics: vitals.metrics.clone(),
             confirm: Arc::clone(&confirm),
@@ -214,8 +221,12 @@ impl Start {
         };
         let reader = Reader { store: Arc::clone(&node.store) };
         let machine = node.machine.version();
+        // The limit of the recovery's whole time was for the start; a node that is up works for as long as it is up.
+        let mut confirming = options.recovery.clone();
+        confirming.limits.time_max = None;
         let confirmer = Confirmer {
-            options: options.recovery.clone(),
+            options: confirming,
+            gauge: Arc::clone(&vitals.gauge),
             mailbox: confirm,
             sequence: Arc::clone(&sequence),
             monitor: vitals.monitor.clone(),
@@ -226,17 +237,20 @@ impl Start {
             Inner::new(vitals, options.clone(), Arc::clone(&supervisor), head, shrunk, machine);
         let started = (|| {
             supervisor.start("append", move || appender.run())?;
-            let takes_down = Arc::clone(&supervisor);
-            supervisor.start("confirm", move || {
-                if let Err(cause) = confirmer.run(node) {
-                    takes_down.take_down(cause);
-                }
-            })?;
+            let start = |actor, body: Box<dyn FnOnce() -> Result<(), Down> + Send>| {
+                let takes_down = Arc::clone(&supervisor);
+                supervisor.start(actor, move || {
+                    if let Err(cause) = body() {
+                        takes_down.take_down(cause);
+                    }
+                })
+            };
+            start("confirm", Box::new(move || confirmer.run(node)))?;
             supervisor.start("read", move || reader.run(&read))?;
             if let Some(sequencer) = options.sequencer {
                 let gauge = Arc::clone(&inner.vitals.gauge);
                 let sequencing = Sequencing { sequencer, mailbox: sequence, append, gauge, clock };
-                supervisor.start("sequence", move || sequencing.run())?;
+                start("sequence", Box::new(move || sequencing.run()))?;
             }
             Ok::<_, std::io::Error>(())
         })();

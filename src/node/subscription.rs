@@ -66,8 +66,8 @@ impl Subscription {
     /// Waits for the next notice. A caller that gives up misses nothing.
     ///
     /// # Errors
-    /// [`QueryError::Down`] once the node is down and every confirmed block was handed out; [`QueryError`] where a
-    /// block cannot be read.
+    /// [`QueryError::Down`] once the node is down: what it confirmed while it ended is told by the next one, from
+    /// [`Subscription::position`] on; [`QueryError`] where a block cannot be read.
     pub async fn next(&mut self) -> Result<Notice, QueryError> {
         loop {
             match self.lifecycle.try_recv() {
@@ -78,7 +78,7 @@ impl Subscription {
                 Err(_) => {}
             }
             if self.head.borrow_and_update().is_some_and(|head| head >= self.next)
-                && let Some(block) = self.node.block_from(self.next).await?
+                && let Some(block) = self.node.next_block(self.next).await?
             {
                 self.next = Height(block.row.order.height.get().saturating_add(1));
                 return Ok(Notice::Block(Box::new(block)));

@@ -1,7 +1,7 @@
 //! Supervision: actors run on threads of their own, and when one ends that must not, the node goes down with its cause.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use tokio::sync::watch;
@@ -12,18 +12,18 @@ type OnDown = Box<dyn Fn(&Down) + Send + Sync>;
 
 /// Watches over the actors of one node.
 pub(super) struct Supervisor {
-    cause: OnceLock<Down>,
+    cause: Mutex<Option<Down>>,
     down: watch::Sender<Option<Down>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Called once, with the cause.
+    /// Called with the cause, and again with a graver one.
     on_down: OnDown,
 }
 
 impl Supervisor {
-    /// Watches over nothing yet; `on_down` is called once, when the node goes down.
+    /// Watches over nothing yet; `on_down` is called when the node goes down.
     pub(super) fn new(on_down: impl Fn(&Down) + Send + Sync + 'static) -> Self {
         let (down, _) = watch::channel(None);
-        let cause = OnceLock::new();
+        let cause = Mutex::default();
         Self { cause, down, threads: Mutex::default(), on_down: Box::new(on_down) }
     }
 
@@ -46,18 +46,24 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Takes the node down; the first cause counts.
+    /// Takes the node down. The first cause counts, but for the owner's wish: a failure while it is followed is graver.
     pub(super) fn take_down(&self, cause: Down) {
-        if self.cause.set(cause.clone()).is_ok() {
-            // Who learns of the cause finds everything else to agree with it.
-            (self.on_down)(&cause);
-            self.down.send_replace(Some(cause));
+        {
+            let mut held = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_wish = |cause: &Down| matches!(cause, Down::Stopped);
+            if held.as_ref().is_some_and(|held| !is_wish(held) || is_wish(&cause)) {
+                return;
+            }
+            *held = Some(cause.clone());
         }
+        // Who learns of the cause finds everything else to agree with it.
+        (self.on_down)(&cause);
+        self.down.send_replace(Some(cause));
     }
 
     /// Returns the cause for which the node is down, if it is.
     pub(super) fn cause(&self) -> Option<Down> {
-        self.cause.get().cloned()
+        self.cause.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns what tells when the node goes down.

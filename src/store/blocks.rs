@@ -96,8 +96,12 @@ pub type StoredRow = (BlockRow, Digest);
 pub(crate) fn find(sql: &Connection, which: Find) -> rusqlite::Result<Option<StoredRow>> {
     let (tail, height) = match which {
         Find::Last => ("WHERE height >= ?1 ORDER BY height DESC", 0),
+        // No row has such a number, and none could be asked for.
+        Find::AtOrAbove(height) if height > Height::MAX => return Ok(None),
         Find::AtOrAbove(height) => ("WHERE height >= ?1 ORDER BY height", height.get()),
-        Find::AtOrBelow(height) => ("WHERE height <= ?1 ORDER BY height DESC", height.get()),
+        Find::AtOrBelow(height) => {
+            ("WHERE height <= ?1 ORDER BY height DESC", height.min(Height::MAX).get())
+        }
     };
     sql.prepare_cached(&format!("SELECT {COLUMNS} FROM block {tail} LIMIT 1"))?
         .query_row([height], read_row)

@@ -484,3 +484,117 @@ async fn a_block_that_cannot_be_read_is_no_answer() {
     let unread = service.block(Some(Height::GENESIS)).await;
     assert!(matches!(unread, Err(QueryError::Store(_))), "{unread:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_that_is_taken_does_not_answer_for_other_bytes() {
+    let node = ledger(9);
+    let service = open(&node, NodeOptions::default()).await;
+    let first = service.submit(transfer(1, 0)).await.expect("it is logged");
+    let other = NewTx { payload: transfer(2, 0).payload, ..transfer(1, 0) };
+    for attempt in ["logged", "in one lot"] {
+        let txs = match attempt {
+            "logged" => vec![other.clone()],
+            _ => vec![transfer(3, 0), NewTx { payload: other.payload.clone(), ..transfer(3, 0) }],
+        };
+        let refused = service.submit_all(txs, OnFull::Wait).await.expect_err(attempt);
+        let SubmitError::Refused(error) = refused else { panic!("{attempt}: {refused:?}") };
+        assert!(matches!(*error, IntakeError::PayloadDiffers { .. }), "{attempt}: {error}");
+    }
+    assert_eq!(service.transaction(transfer(3, 0).id).await.expect("an answer"), None);
+    assert_eq!(service.submit(transfer(1, 0)).await.expect("it is known").seq, first.seq);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_node_still_answers_for_what_it_has() {
+    let node = ledger(9);
+    let service = open(&node, NodeOptions { mempool_txs_max: 1, ..NodeOptions::default() }).await;
+    let first = service.submit(transfer(1, 0)).await.expect("there is room");
+    let again = service.submit_all(vec![transfer(1, 0)], OnFull::Refuse).await;
+    assert_eq!(again.expect("it needs no room")[0].seq, first.seq);
+    let refused = service.submit_all(vec![transfer(2, 0)], OnFull::Refuse).await;
+    assert!(matches!(refused, Err(SubmitError::Full)), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_while_the_node_ends_is_its_cause() {
+    let node = ledger(9);
+    let options = NodeOptions::default();
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    options.recovery.committed.subscribe(move |block| {
+        if block.height == Height(1) {
+            // Until the owner has asked the node to stop.
+            let _ = held.lock().expect("no holder panics").recv();
+            panic!("a subscriber of the engine fails");
+        }
+    });
+    let service = open(&node, options).await;
+    service.submit(transfer(1, 0)).await.expect("it is logged");
+    service.order(Bytes::default(), vec![transfer(1, 0).id]).await.expect("it is logged");
+    let ending = tokio::spawn(service.clone().shutdown());
+    let mut phases = service.vitals().watch();
+    patiently(phases.wait_for(|now| now.phase == Phase::Stopping)).await.expect("it stops");
+    drop(hold);
+    let ended = patiently(ending).await.expect("it ends");
+    assert!(matches!(ended, Err(Down::Actor { actor: "confirm", .. })), "{ended:?}");
+    assert_eq!(service.vitals().readiness().phase, Phase::Failed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_was_released_is_found_where_it_went() {
+    let machine = Faulty::default();
+    let node = faulty_node(&machine);
+    let service = open(&node, NodeOptions::default()).await;
+    let mut blocks = service.subscribe(Height::GENESIS);
+    let place = |id| {
+        let service = service.clone();
+        async move { service.transaction(id).await.expect("an answer").expect("it is known").place }
+    };
+    let bad = script(3, "poison spoiled");
+    let bad_seq = service.submit(bad).await.expect("it is logged").seq;
+    service.order(Bytes::default(), vec![id(3)]).await.expect("it is logged");
+    next_block(&mut blocks).await;
+    let kept_out = place(id(3)).await;
+    assert!(
+        matches!(&kept_out, Place::Confirmed { receipt, .. }
+        if matches!(receipt.status, rewake::block::Status::Quarantined(_))),
+        "{kept_out:?}"
+    );
+    service.settle(bad_seq, Settlement::Release).await.expect("it is held");
+    assert_eq!(place(id(3)).await, Place::Waiting);
+    service.order(Bytes::default(), vec![id(3)]).await.expect("it waits");
+    next_block(&mut blocks).await;
+    let again = place(id(3)).await;
+    assert!(matches!(again, Place::Confirmed { height: Height(1), .. }), "{again:?}");
+    service.settle(bad_seq, Settlement::Discard).await.expect("it is held");
+    assert!(matches!(place(id(3)).await, Place::Confirmed { height: Height(1), .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sequencer_with_numbers_of_nothing_still_orders() {
+    let node = ledger(9);
+    let sequencer = Sequencer {
+        interval: Duration::MAX,
+        txs_max: 0,
+        pending_blocks_max: 0,
+        ..Sequencer::new(|_| Bytes::default())
+    };
+    let service = open(&node, NodeOptions::default()).await;
+    service.submit(transfer(1, 0)).await.expect("it is logged");
+    service.shutdown().await.expect("an orderly end");
+    // What waits since before the start is ordered as well.
+    let options = NodeOptions { sequencer: Some(sequencer), ..NodeOptions::default() };
+    let service = open(&node, options).await;
+    let mut blocks = service.subscribe(Height(1));
+    assert_eq!(next_block(&mut blocks).await.row.counts.applied, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_height_beyond_all_is_no_block() {
+    let node = ledger(9);
+    let service = open(&node, NodeOptions::default()).await;
+    for height in [Height(u64::MAX), Height(Height::MAX.get() + 1), Height::MAX] {
+        assert_eq!(service.block(Some(height)).await.expect("an answer"), None);
+        assert_eq!(service.block_from(height).await.expect("an answer"), None);
+    }
+}

@@ -1,12 +1,11 @@
 //! Opening a database: what is checked before, what is set, and what is read back.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::store::medium::Medium;
 use crate::store::migrate::{self, Schema};
 use crate::store::{Problem, StoreError};
 
@@ -26,6 +25,7 @@ pub(crate) enum Durability {
 pub(crate) struct Database {
     pub(crate) connection: Connection,
     pub(crate) file: PathBuf,
+    medium: &'static dyn Medium,
     /// The failure of a commit, after which only a new opening can tell what holds.
     failed: Option<Problem>,
 }
@@ -36,12 +36,13 @@ const WAL_BYTES_MAX: u64 = 64 << 20;
 impl Database {
     /// Makes a new database with the newest schema.
     pub(crate) fn create(
+        medium: &'static dyn Medium,
         file: &Path,
         schema: &Schema,
         durability: Durability,
     ) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-        let mut database = Self::connect(file, flags, schema, durability)?;
+        let mut database = Self::connect(medium, file, flags, schema, durability)?;
         database.transaction(|sql| migrate::apply(sql, schema))?;
         database.checkpoint()?;
         Ok(database)
@@ -49,13 +50,14 @@ impl Database {
 
     /// Opens a database that exists, and refuses what is not one of ours.
     pub(crate) fn open(
+        medium: &'static dyn Medium,
         file: &Path,
         schema: &Schema,
         durability: Durability,
     ) -> Result<Self, StoreError> {
-        inspect(file, schema)?;
+        inspect(medium, file, schema)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
-        let database = Self::connect(file, flags, schema, durability)?;
+        let database = Self::connect(medium, file, flags, schema, durability)?;
         if database.on(|sql| sql.is_readonly("main"))? {
             return Err(StoreError::new(file, Problem::ReadOnly));
         }
@@ -64,6 +66,7 @@ impl Database {
     }
 
     fn connect(
+        medium: &'static dyn Medium,
         file: &Path,
         flags: OpenFlags,
         schema: &Schema,
@@ -75,9 +78,12 @@ impl Database {
             return Err(StoreError::new(file, Problem::Setting { name: "SQLite", found, wanted }));
         }
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-        let connection = Connection::open_with_flags(uri(file), flags)
-            .map_err(|error| StoreError::sql(file, &error))?;
-        let database = Self { connection, file: file.to_owned(), failed: None };
+        let connection = match medium.vfs() {
+            Some(vfs) => Connection::open_with_flags_and_vfs(uri(file), flags, vfs),
+            None => Connection::open_with_flags(uri(file), flags),
+        };
+        let connection = connection.map_err(|error| StoreError::sql(file, &error))?;
+        let database = Self { connection, file: file.to_owned(), medium, failed: None };
         database.on(configure)?;
         for (name, wanted) in settings(durability) {
             database.set(name, wanted)?;
@@ -176,7 +182,8 @@ impl Database {
     pub(crate) fn checkpoint_if_large(&self) -> Result<bool, StoreError> {
         let mut wal = self.file.clone().into_os_string();
         wal.push("-wal");
-        let large = std::fs::metadata(&wal).is_ok_and(|data| data.len() > WAL_BYTES_MAX);
+        let seen = self.medium.look(Path::new(&wal));
+        let large = seen.is_ok_and(|wal| wal.bytes > WAL_BYTES_MAX);
         if large {
             self.checkpoint()?;
         }
@@ -217,18 +224,17 @@ const fn settings(durability: Durability) -> [(&'static str, &'static str); 10] 
 
 /// Looks at a file before SQLite does, which would bring a database of another program into its own mode: it must be
 /// a regular file that begins as a database of this kind does.
-fn inspect(file: &Path, schema: &Schema) -> Result<(), StoreError> {
-    let data = std::fs::symlink_metadata(file).map_err(|error| match error.kind() {
+fn inspect(medium: &dyn Medium, file: &Path, schema: &Schema) -> Result<(), StoreError> {
+    let seen = medium.look(file).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => StoreError::new(file, Problem::Missing),
         _ => StoreError::io(file, "looking", &error),
     })?;
     let foreign = |found: String| Err(StoreError::new(file, Problem::Foreign(found)));
-    if !data.is_file() {
+    if !seen.is_file {
         return foreign("it is no regular file".to_owned());
     }
-    let mut head = Vec::new();
-    let read = File::open(file).and_then(|open| open.take(100).read_to_end(&mut head));
-    read.map_err(|error| StoreError::io(file, "reading", &error))?;
+    let head = medium.read_head(file, 100);
+    let head = head.map_err(|error| StoreError::io(file, "reading", &error))?;
     // https://www.sqlite.org/fileformat.html, section 1.3.
     let id = head.get(68..72).and_then(|id| id.first_chunk()).copied().map(i32::from_be_bytes);
     match id {

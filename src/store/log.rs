@@ -8,6 +8,7 @@ use crate::codec::CodecError;
 use crate::event::{EventBody, Kind, chain_digest};
 use crate::store::connection::{Database, Durability};
 use crate::store::index::RecentIds;
+use crate::store::medium::Medium;
 use crate::store::witness::Witness;
 use crate::store::{Problem, StoreError, migrate};
 use crate::types::{Digest, Seq, TxId, UnixMillis};
@@ -88,22 +89,28 @@ pub struct Log {
 
 impl Log {
     /// Makes an empty log.
-    pub(crate) fn create(log: &Path, witness: &Path, machine: &str) -> Result<(), StoreError> {
-        let mut database = Database::create(log, &migrate::LOG, Durability::EachCommit)?;
+    pub(crate) fn create(
+        medium: &'static dyn Medium,
+        log: &Path,
+        witness: &Path,
+        machine: &str,
+    ) -> Result<(), StoreError> {
+        let mut database = Database::create(medium, log, &migrate::LOG, Durability::EachCommit)?;
         database.transaction(|sql| {
             sql.execute("INSERT INTO log (id, machine) VALUES (1, ?1)", [machine])
         })?;
         database.checkpoint()?;
-        Witness::create(witness, LogHead::EMPTY)?;
+        Witness::create(medium, witness, LogHead::EMPTY)?;
         Ok(())
     }
 
     /// Opens the log; `witness` is opened by the caller, who decides what its absence means.
     pub(crate) fn open(
+        medium: &'static dyn Medium,
         log: &Path,
         witness: impl FnOnce(LogHead) -> Result<Witness, StoreError>,
     ) -> Result<Self, StoreError> {
-        let database = Database::open(log, &migrate::LOG, Durability::EachCommit)?;
+        let database = Database::open(medium, log, &migrate::LOG, Durability::EachCommit)?;
         let machine = database.on(|sql| {
             sql.query_row("SELECT machine FROM log WHERE id = 1", [], |row| row.get(0)).optional()
         })?;

@@ -85,6 +85,12 @@ impl Disk {
         self.inner.state().trace.len()
     }
 
+    /// Returns what counts the operations from elsewhere.
+    #[must_use]
+    pub fn counter(&self) -> Counter {
+        Counter(Arc::clone(&self.inner))
+    }
+
     /// Returns the operations so far.
     #[must_use]
     pub fn trace(&self) -> Trace {
@@ -106,6 +112,18 @@ impl Disk {
     #[must_use]
     pub fn faults(&self) -> (usize, usize) {
         self.inner.state().fault.as_ref().map_or((0, 0), |armed| (armed.calls, armed.fired))
+    }
+}
+
+/// Counts the operations of a disk.
+#[derive(Clone, Debug)]
+pub struct Counter(Arc<Inner>);
+
+impl Counter {
+    /// Returns how many operations there were.
+    #[must_use]
+    pub fn operations(&self) -> usize {
+        self.0.state().trace.len()
     }
 }
 

@@ -13,7 +13,7 @@ mod plan;
 mod vfs;
 
 pub use crash::{Crash, Pending};
-pub use disk::{Disk, OpenFile, Settings, disk_of};
+pub use disk::{Counter, Disk, OpenFile, Place, Settings, disk_of};
 pub use fault::{Call, Fault, Kind as FaultKind, Lasting};
 pub use image::{Image, Node, NodeId, Op, SyncOutcome, Torn, Trace};
 pub use plan::{Kind, Numbers, Plan, Share, plans};

@@ -70,6 +70,12 @@ mod node_faults;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
+mod power_loss;
+#[cfg(test)]
+mod power_loss_life;
+#[cfg(test)]
+mod power_loss_stories;
+#[cfg(test)]
 mod probe;
 #[cfg(test)]
 mod program;
@@ -85,5 +91,7 @@ mod reproduce;
 mod resume;
 #[cfg(test)]
 mod scripted;
+#[cfg(test)]
+mod simulated;
 #[cfg(test)]
 mod telemetry;

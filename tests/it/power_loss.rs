@@ -157,6 +157,9 @@ impl<'a> Teller<'a> {
             self.tally.by_depth[depth] += 1;
             let all = plan.kind == Kind::All;
             let place = format!("{path}/{point}.{number}");
+            // The block table may go back to its last checkpoint, unless nothing was lost.
+            let committed = if all { known.committed } else { known.settled };
+            let known = Mark { committed, ..known };
             let (below, life) = self.live(image, known, all, extent);
             if let Err(broken) = life.end {
                 let text = format!("{place} {:?} {:?}: {broken:?}", plan.kind, plan.torn);

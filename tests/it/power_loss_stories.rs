@@ -87,7 +87,10 @@ pub fn appends() -> Story {
 
 /// A backlog is recovered, block by block.
 pub fn recoveries() -> Vec<Story> {
-    let steps = || vec![Step::Append(blocks(0..4)), Step::Append(vec![script(99, "put w 1")])];
+    let steps = || {
+        let last = Step::Append(vec![script(99, "put w 1")]);
+        vec![Step::Append(blocks(0..4)), Step::Recover, last]
+    };
     vec![
         story("restore", batches, steps()),
         story("restore with a sandbox", spilling, steps()),
@@ -128,7 +131,7 @@ pub fn verdict() -> Story {
 pub fn ledger() -> Story {
     let workload =
         Workload { accounts: 6, transfers: 14, block_txs: 4, mempool: 2, ..Workload::default() };
-    let steps = vec![Step::Append(workload.events().collect())];
+    let steps = vec![Step::Append(workload.events().collect()), Step::Recover];
     Story {
         registry: Registry::built_in,
         machine: ledger_version,

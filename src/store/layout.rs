@@ -97,6 +97,7 @@ impl DataDir {
             .map_err(|error| StoreError::io(&self.path, "looking", &error))?;
         let parent = absolute.parent().unwrap_or(Path::new("/"));
         make_dirs(self.medium, parent)?;
+        sync_names(self.medium, parent)?;
         let scratch = Scratch::create(self.medium, parent)?;
         let making = Self::on(self.medium, scratch.path());
         Lock::create(self.medium, &making.file(LOCK))?;
@@ -269,6 +270,28 @@ fn make_dirs(medium: &dyn Medium, dir: &Path) -> Result<(), StoreError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Makes the name of a directory survive a power cut, and those of the directories above it: an earlier process may have
+/// made them and died before it synced them.
+fn sync_names(medium: &dyn Medium, dir: &Path) -> Result<(), StoreError> {
+    use std::io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    for above in dir.ancestors().skip(1) {
+        match medium.sync_dir(above) {
+            Ok(()) => {}
+            // Where we may not look, or nothing can be written, we have made nothing.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    PermissionDenied | ReadOnlyFilesystem | InvalidInput | Unsupported
+                ) =>
+            {
+                break;
+            }
+            Err(error) => return Err(StoreError::io(above, "syncing", &error)),
+        }
+    }
+    Ok(())
 }
 
 fn sync_dir(medium: &dyn Medium, path: &Path) -> Result<(), StoreError> {

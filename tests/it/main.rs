@@ -72,6 +72,8 @@ mod nodes;
 #[cfg(test)]
 mod power_loss;
 #[cfg(test)]
+mod power_loss_bugs;
+#[cfg(test)]
 mod power_loss_life;
 #[cfg(test)]
 mod power_loss_stories;

@@ -228,7 +228,11 @@ impl Living<'_> {
     }
 
     fn recover(&mut self, node: Examined) -> Result<Examined, Broken> {
-        let options = (self.story.options)();
+        let mut options = (self.story.options)();
+        if self.reference.is_none() {
+            // A batch for each block, so that each has a state digest.
+            options.batch.txs_max = 0;
+        }
         let (known, inner) = (Arc::clone(&self.known), self.disk.counter());
         options.committed.subscribe(move |block| {
             let committed = block.height.get() + 1;

@@ -21,9 +21,9 @@ fn ledger_version() -> MachineVersion {
     Registry::built_in().find("ledger").expect("it is built in").version()
 }
 
-/// One block a batch: so every block has a state digest.
+/// Two blocks a batch.
 fn batches() -> RecoveryOptions {
-    RecoveryOptions { batch: BatchLimits { txs_max: 1, ..BatchLimits::default() }, ..options() }
+    RecoveryOptions { batch: BatchLimits { txs_max: 4, ..BatchLimits::default() }, ..options() }
 }
 
 fn spilling() -> RecoveryOptions {
@@ -32,6 +32,11 @@ fn spilling() -> RecoveryOptions {
 
 fn spilling_by_batch() -> RecoveryOptions {
     RecoveryOptions { gate: Gate::Batch, ..spilling() }
+}
+
+/// One block a batch.
+fn singly() -> RecoveryOptions {
+    RecoveryOptions { batch: BatchLimits { txs_max: 0, ..BatchLimits::default() }, ..options() }
 }
 
 fn twice_by_batch() -> RecoveryOptions {
@@ -93,6 +98,7 @@ pub fn recoveries() -> Vec<Story> {
     };
     vec![
         story("restore", batches, steps()),
+        story("restore singly", singly, steps()),
         story("restore with a sandbox", spilling, steps()),
         story("restore with a sandbox by batch", spilling_by_batch, steps()),
         story("reexecute by batch", twice_by_batch, steps()),

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use rewake::event::{EventBody, Kind};
 use rewake::exec::{
-    Examined, Intake, NewEvent, Outcome, Recovery, RecoveryOptions, Refusal, examine,
+    Examined, Intake, IntakeError, NewEvent, Outcome, Recovery, RecoveryOptions, Refusal, examine,
 };
 use rewake::machine::{MachineVersion, Registry};
 use rewake::recovery::Label;
 use rewake::state::{StateDigest, StateRead as _};
-use rewake::store::{DataDir, Problem, Repairs, Store, StoredEvent};
+use rewake::store::{DataDir, Problem, Repairs, Store, StoreError, StoredEvent};
 use rewake::types::{Digest, Height, Seq};
 use rewake_simdisk::{Disk, Image, Settings};
 
@@ -170,7 +170,7 @@ impl Story {
     }
 
     fn living<'a>(&'a self, disk: &'a Disk, before: Mark, all_survived: bool) -> Living<'a> {
-        let known = Arc::new(Mutex::new(vec![Mark { at: 0, ..before }]));
+        let known = Arc::new(Mutex::new(vec![Mark { at: disk.operations(), ..before }]));
         let registry = (self.registry)();
         let (labels, ends) = (Vec::new(), Vec::new());
         Living { story: self, disk, registry, reference: None, known, labels, ends, all_survived }
@@ -312,7 +312,17 @@ impl Living<'_> {
     ) -> Result<(), Broken> {
         self.mark(|mark| mark.submitted = mark.submitted.max(end.unwrap_or(0)));
         let mut intake = Intake::new(node, Arc::new(StillClock::default()));
-        intake.append(lot).map_err(engine)?;
+        if let Err(error) = intake.append(lot.clone()) {
+            let is_unknown = matches!(
+                &error,
+                IntakeError::Store(StoreError { problem: Problem::OutcomeUnknown(_), .. })
+            );
+            // Only the next opening can tell what holds.
+            if is_unknown && intake.append(lot).is_ok() {
+                return violation("an append after one of unknown outcome".to_owned());
+            }
+            return Err(engine(error));
+        }
         let head = intake.head().seq;
         self.mark(|mark| mark.acknowledged = head);
         self.ends.push(head);

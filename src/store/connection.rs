@@ -130,10 +130,7 @@ impl Database {
         &mut self,
         body: impl FnOnce(&Connection) -> rusqlite::Result<R>,
     ) -> Result<R, StoreError> {
-        if let Some(problem) = &self.failed {
-            let problem = Problem::OutcomeUnknown(Box::new(problem.clone()));
-            return Err(StoreError::new(&self.file, problem));
-        }
+        self.check()?;
         self.on(|sql| sql.execute_batch("BEGIN IMMEDIATE"))?;
         let result = body(&self.connection);
         let result = match result {
@@ -150,6 +147,13 @@ impl Database {
         // CRASH: before this commit nothing of the transaction is there; after it all of it is. If it fails, either.
         let committed = self.on(|sql| sql.execute_batch("COMMIT"));
         committed.map(|()| result).map_err(|error| self.commit_failed(error))
+    }
+
+    /// Refuses where a commit has failed before.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        let Some(problem) = &self.failed else { return Ok(()) };
+        let problem = Problem::OutcomeUnknown(Box::new(problem.clone()));
+        Err(StoreError::new(&self.file, problem))
     }
 
     /// Refuses every further transaction after a failure at which a transaction may have taken effect.

@@ -290,11 +290,12 @@ impl Log {
         event.decode().map_err(|error| self.codec(seq, error))
     }
 
-    /// Finds the position of a transaction.
+    /// Finds the position of a transaction. Who asks takes it for acknowledged, so a log that failed gives no answer.
     ///
     /// # Errors
-    /// [`StoreError`] where the index or the event cannot be read.
+    /// [`StoreError`] where the index or the event cannot be read, or an append has failed.
     pub fn find_tx(&mut self, id: &TxId) -> Result<Option<Seq>, StoreError> {
+        self.database.check()?;
         self.load_recent()?;
         let mut candidates = self.recent.as_ref().map(|recent| recent.find(id)).unwrap_or_default();
         candidates.extend(self.database.on(|sql| RecentIds::find_written(sql, id))?);

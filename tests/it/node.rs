@@ -11,6 +11,7 @@ use rewake::node::{
     Down, NewTx, Node as Service, NodeOptions, Notice, OnFull, Phase, Place, QueryError, Sequencer,
     StartError, SubmitError, Subscription,
 };
+use rewake::recovery::Label;
 use rewake::telemetry::Exposition;
 use rewake::types::{Bytes, Height, TxId};
 
@@ -421,8 +422,18 @@ async fn a_node_that_somebody_else_has_open_is_refused() {
 async fn a_start_that_is_given_up_gives_the_node_free() {
     let node = ledger(9);
     drop(Service::start(node.dir.clone(), node.registry.clone(), NodeOptions::default()));
-    crate::scripted::await_unlocked(&node);
-    let service = open(&node, NodeOptions::default()).await;
+    // The start that was given up may not have taken the lock yet: it is free for good once another start has it.
+    let service = patiently(async {
+        loop {
+            match Service::open(node.dir.clone(), node.registry.clone(), NodeOptions::default())
+                .await
+            {
+                Err(StartError::Refused(refusal)) if refusal.label == Label::Locked => {}
+                opened => return opened.expect("it comes up").0,
+            }
+        }
+    })
+    .await;
     // A handle that is dropped without a word ends the node as well.
     drop(service);
     crate::scripted::await_unlocked(&node);

@@ -1,10 +1,14 @@
 //! Losses of power that the engine did not survive once.
 
-use rewake::machine::StateMachine as _;
-use rewake::store::DataDir;
-use rewake_simdisk::{Crash, Disk, Image, Plan, Settings};
+use std::sync::Arc;
+
+use rewake::exec::{Intake, IntakeError, examine};
+use rewake::machine::{Registry, StateMachine as _};
+use rewake::store::{DataDir, Problem, Repairs};
+use rewake_simdisk::{Call, Crash, Disk, Fault, FaultKind, Image, Lasting, Plan, Settings};
 
 use crate::faulty::Faulty;
+use crate::scripted::{StillClock, script};
 use crate::simulated::Simulated;
 
 #[test]
@@ -18,4 +22,35 @@ fn a_new_node_survives_although_the_directories_above_it_are_new() {
     let left = crash.image(&Plan::none(crash.pending().len()));
     let disk = Disk::new(left, Settings::default());
     dir(&disk).open().expect("it was made durable");
+}
+
+#[test]
+fn a_log_that_failed_does_not_acknowledge_what_it_finds_in_itself() {
+    let disk = Disk::new(Image::default(), Settings::default());
+    let dir = DataDir::on(&Simulated, disk.path().join("node"));
+    dir.create(&Faulty::default().version()).expect("a new node");
+    let registry = Registry::default().with(Faulty::default());
+    let node = examine(&dir, &registry, Repairs::default()).expect("a sound node");
+    let mut intake = Intake::new(&node, Arc::new(StillClock::default()));
+    intake.append(vec![script(1, "put a 1")]).expect("an append");
+    let event = || vec![script(2, "put a 2")];
+    // The last write of an append is that of the witness, after the commit.
+    let counting = |number| Fault {
+        call: Call::Write,
+        number,
+        kind: FaultKind::IoDropping,
+        lasting: Lasting::Once,
+    };
+    disk.arm(Some(counting(usize::MAX)));
+    intake.append(vec![script(3, "put a 3")]).expect("an append");
+    disk.arm(Some(counting(disk.faults().0)));
+    let is_unknown = |answer| match answer {
+        Err(IntakeError::Store(error)) => matches!(error.problem, Problem::OutcomeUnknown(_)),
+        _ => false,
+    };
+    assert!(is_unknown(intake.append(event())), "the witness cannot be written");
+    assert_eq!(disk.faults().1, 1, "the fault fired");
+    assert_eq!(intake.head().seq, 2, "nothing was acknowledged");
+    assert!(is_unknown(intake.append(event())), "the same once more");
+    assert!(is_unknown(intake.append(vec![script(1, "put a 1")])), "one of before");
 }

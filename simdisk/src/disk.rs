@@ -267,7 +267,7 @@ impl Place {
     pub fn sync_dir(&self) -> io::Result<()> {
         let mut state = self.inner.state();
         let dir = state.find(&self.parts)?;
-        state.sync(|outcome| Op::SyncDir { dir, outcome }, false)
+        state.sync_dir(dir)
     }
 
     /// Returns the place of the directory above.
@@ -351,7 +351,7 @@ impl OpenFile {
     /// That of a fault.
     pub fn sync_dir(&self) -> io::Result<()> {
         let dir = self.dir;
-        self.inner.state().sync(|outcome| Op::SyncDir { dir, outcome }, false)
+        self.inner.state().sync_dir(dir)
     }
 
     /// Takes the lock of the file; false where another has it.
@@ -435,6 +435,17 @@ impl State {
             Some(Kind::IoKeeping | Kind::Full) => SyncOutcome::Kept,
         }));
         kind.map_or(Ok(()), |kind| Err(kind.error()))
+    }
+
+    /// Names go through a journal, which does not forget them where it fails.
+    fn sync_dir(&mut self, dir: NodeId) -> io::Result<()> {
+        self.sync(
+            |outcome| match outcome {
+                SyncOutcome::Dropped => Op::SyncDir { dir, outcome: SyncOutcome::Kept },
+                outcome => Op::SyncDir { dir, outcome },
+            },
+            false,
+        )
     }
 
     fn make(&mut self, dir: NodeId, name: String, is_dir: bool) -> io::Result<NodeId> {

@@ -166,6 +166,9 @@ impl Database {
     }
 
     /// Moves the write-ahead log into the database, makes both durable and empties the log.
+    ///
+    /// SQLite does not sync the emptied log. Where an older part of it came back with a power cut, its pages would hide
+    /// the newer ones of the database.
     pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
         let answer = self.on(|sql| {
             sql.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
@@ -173,7 +176,7 @@ impl Database {
             })
         })?;
         match answer {
-            (0, 0, 0) => Ok(()),
+            (0, 0, 0) => self.sync_wal(),
             (busy, frames, moved) => {
                 let detail = format!("busy {busy}, {moved} of {frames} frames moved");
                 let problem = Problem::Io { operation: "checkpointing", detail };
@@ -184,14 +187,28 @@ impl Database {
 
     /// Checkpoints once the write-ahead log has grown large; says whether it did.
     pub(crate) fn checkpoint_if_large(&self) -> Result<bool, StoreError> {
-        let mut wal = self.file.clone().into_os_string();
-        wal.push("-wal");
-        let seen = self.medium.look(Path::new(&wal));
+        let seen = self.medium.look(&self.wal());
         let large = seen.is_ok_and(|wal| wal.bytes > WAL_BYTES_MAX);
         if large {
             self.checkpoint()?;
         }
         Ok(large)
+    }
+
+    fn wal(&self) -> PathBuf {
+        let mut wal = self.file.clone().into_os_string();
+        wal.push("-wal");
+        wal.into()
+    }
+
+    fn sync_wal(&self) -> Result<(), StoreError> {
+        let wal = self.wal();
+        match self.medium.open(&wal).and_then(|file| file.sync()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(StoreError::io(&wal, "syncing", &error))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

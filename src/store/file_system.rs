@@ -81,7 +81,7 @@ impl MediumFile for File {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.sync_data()
+        self.sync_all()
     }
 
     fn lock(&self) -> io::Result<()> {

@@ -29,9 +29,7 @@ fn a_log_that_failed_does_not_acknowledge_what_it_finds_in_itself() {
     let disk = Disk::new(Image::default(), Settings::default());
     let dir = DataDir::on(&Simulated, disk.path().join("node"));
     dir.create(&Faulty::default().version()).expect("a new node");
-    let registry = Registry::default().with(Faulty::default());
-    let node = examine(&dir, &registry, Repairs::default()).expect("a sound node");
-    let mut intake = Intake::new(&node, Arc::new(StillClock::default()));
+    let mut intake = intake(&dir);
     intake.append(vec![script(1, "put a 1")]).expect("an append");
     let event = || vec![script(2, "put a 2")];
     // The last write of an append is that of the witness, after the commit.
@@ -53,4 +51,55 @@ fn a_log_that_failed_does_not_acknowledge_what_it_finds_in_itself() {
     assert_eq!(intake.head().seq, 2, "nothing was acknowledged");
     assert!(is_unknown(intake.append(event())), "the same once more");
     assert!(is_unknown(intake.append(vec![script(1, "put a 1")])), "one of before");
+}
+
+/// A node whose second event was refused because its sync failed, and that is started again: the event is read, and is
+/// on no disk.
+fn refused_and_started_again() -> (Disk, DataDir) {
+    let disk = Disk::new(Image::default(), Settings::default());
+    let dir = DataDir::on(&Simulated, disk.path().join("node"));
+    dir.create(&Faulty::default().version()).expect("a new node");
+    let mut intake = intake(&dir);
+    intake.append(vec![script(1, "put a 1")]).expect("an append");
+    let (call, kind, lasting) = (Call::Sync, FaultKind::IoDropping, Lasting::Once);
+    disk.arm(Some(Fault { call, number: 1, kind, lasting }));
+    intake.append(vec![script(2, "put a 2")]).expect_err("the sync fails");
+    assert_eq!(disk.faults().1, 1, "the fault fired");
+    disk.arm(None);
+    drop(intake);
+    assert_eq!(dir.open().expect("a sound node").log().head().seq, 2, "the kernel shows it");
+    (disk, dir)
+}
+
+fn intake(dir: &DataDir) -> Intake {
+    let registry = Registry::default().with(Faulty::default());
+    let node = examine(dir, &registry, Repairs::default()).expect("a sound node");
+    Intake::new(&node, Arc::new(StillClock::default()))
+}
+
+/// Returns how far the log goes after everything that was not synced was lost.
+fn head_after_loss(disk: &Disk) -> u64 {
+    let mut crash = Crash::new(Image::default());
+    disk.trace().iter().for_each(|op| crash.advance(op));
+    let left = crash.image(&Plan::none(crash.pending().len()));
+    let disk = Disk::new(left, Settings::default());
+    let dir = DataDir::on(&Simulated, disk.path().join("node"));
+    let registry = Registry::default().with(Faulty::default());
+    examine(&dir, &registry, Repairs::default()).expect("a sound node").log_head.seq
+}
+
+#[test]
+fn an_event_that_is_found_in_the_log_is_acknowledged_only_when_it_is_on_the_disk() {
+    let (disk, dir) = refused_and_started_again();
+    let answers = intake(&dir).append(vec![script(2, "put a 2")]).expect("it is known");
+    assert!(!answers[0].is_new);
+    assert_eq!(head_after_loss(&disk), 2, "it was acknowledged");
+}
+
+#[test]
+fn a_checkpoint_is_not_hidden_by_the_log_that_it_emptied() {
+    let (disk, dir) = refused_and_started_again();
+    let store = dir.open().expect("a sound node");
+    store.log().arm().expect("a checkpoint");
+    assert_eq!(head_after_loss(&disk), 2, "the witness has it");
 }

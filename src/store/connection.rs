@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::store::medium::Medium;
 use crate::store::migrate::{self, Schema};
-use crate::store::{Problem, StoreError};
+use crate::store::{Problem, StoreError, names};
 
 /// SQLite before this version may lose commits when a log is reset while it is being read.
 const SQLITE_OLDEST: i32 = 3_051_003;
@@ -193,6 +193,11 @@ impl Database {
             self.checkpoint()?;
         }
         Ok(large)
+    }
+
+    /// Makes the names of the file and of the directories above it survive a power cut.
+    pub(crate) fn sync_names(&self) -> Result<(), StoreError> {
+        names::sync(self.medium, self.file.parent().unwrap_or(Path::new(".")))
     }
 
     fn wal(&self) -> PathBuf {

@@ -12,7 +12,7 @@ use crate::store::medium::Medium;
 use crate::store::sandbox::SandboxDb;
 use crate::store::scratch::Scratch;
 use crate::store::witness::Witness;
-use crate::store::{Problem, StoreError};
+use crate::store::{Problem, StoreError, names};
 
 pub(crate) const LOG: &str = "log.db";
 pub(crate) const MAIN: &str = "main.db";
@@ -96,8 +96,7 @@ impl DataDir {
         let absolute = std::path::absolute(&self.path)
             .map_err(|error| StoreError::io(&self.path, "looking", &error))?;
         let parent = absolute.parent().unwrap_or(Path::new("/"));
-        make_dirs(self.medium, parent)?;
-        sync_names(self.medium, parent)?;
+        names::make(self.medium, parent)?;
         let scratch = Scratch::create(self.medium, parent)?;
         let making = Self::on(self.medium, scratch.path());
         Lock::create(self.medium, &making.file(LOCK))?;
@@ -110,7 +109,7 @@ impl DataDir {
         }
         // The directory bears another name now, under which nothing must be cleaned up.
         scratch.keep();
-        sync_dir(self.medium, parent)
+        names::sync(self.medium, parent)
     }
 
     /// Opens the node.
@@ -254,44 +253,6 @@ fn remove_if_there(medium: &dyn Medium, file: &Path) -> Result<(), StoreError> {
         }
         _ => Ok(()),
     }
-}
-
-/// Makes a directory and those above it, where they are not there.
-fn make_dirs(medium: &dyn Medium, dir: &Path) -> Result<(), StoreError> {
-    if medium.look(dir).is_ok() {
-        return Ok(());
-    }
-    if let Some(above) = dir.parent() {
-        make_dirs(medium, above)?;
-    }
-    match medium.create_dir(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(StoreError::io(dir, "creating", &error))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Makes the name of a directory survive a power cut, and those of the directories above it: an earlier process may have
-/// made them and died before it synced them.
-fn sync_names(medium: &dyn Medium, dir: &Path) -> Result<(), StoreError> {
-    use std::io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
-    for above in dir.ancestors().skip(1) {
-        match medium.sync_dir(above) {
-            Ok(()) => {}
-            // Where we may not look, or nothing can be written, we have made nothing.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    PermissionDenied | ReadOnlyFilesystem | InvalidInput | Unsupported
-                ) =>
-            {
-                break;
-            }
-            Err(error) => return Err(StoreError::io(above, "syncing", &error)),
-        }
-    }
-    Ok(())
 }
 
 fn sync_dir(medium: &dyn Medium, path: &Path) -> Result<(), StoreError> {

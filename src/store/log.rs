@@ -195,6 +195,7 @@ impl Log {
     pub fn arm(&mut self) -> Result<(), StoreError> {
         if !self.armed {
             self.database.checkpoint()?;
+            self.database.sync_names()?;
             self.witness.write(self.head)?;
             self.witness.sync()?;
             self.armed = true;

@@ -11,6 +11,7 @@ mod log;
 mod main_db;
 mod medium;
 mod migrate;
+mod names;
 mod sandbox;
 mod scratch;
 mod witness;

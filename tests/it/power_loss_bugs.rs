@@ -103,3 +103,19 @@ fn a_checkpoint_is_not_hidden_by_the_log_that_it_emptied() {
     store.log().arm().expect("a checkpoint");
     assert_eq!(head_after_loss(&disk), 2, "the witness has it");
 }
+
+#[test]
+fn a_node_whose_creation_was_cut_short_is_made_durable_before_it_is_used() {
+    let disk = Disk::new(Image::default(), Settings::default());
+    let dir = DataDir::on(&Simulated, disk.path().join("node"));
+    // The last sync of a creation is that of the directories above the node, after it took its name.
+    let (call, kind, lasting) = (Call::Sync, FaultKind::IoKeeping, Lasting::Once);
+    let elsewhere = Disk::new(Image::default(), Settings::default());
+    elsewhere.arm(Some(Fault { call, number: usize::MAX, kind, lasting }));
+    let machine = Faulty::default().version();
+    DataDir::on(&Simulated, elsewhere.path().join("node")).create(&machine).expect("a new node");
+    disk.arm(Some(Fault { call, number: elsewhere.faults().0, kind, lasting }));
+    dir.create(&machine).expect_err("the sync fails");
+    intake(&dir).append(vec![script(1, "put a 1")]).expect("the node is there");
+    assert_eq!(head_after_loss(&disk), 1, "it was acknowledged");
+}

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::store::medium::Medium;
 use crate::store::migrate::{self, Schema};
-use crate::store::{Problem, StoreError, names};
+use crate::store::{Problem, StoreError, names, renew};
 
 /// SQLite before this version may lose commits when a log is reset while it is being read.
 const SQLITE_OLDEST: i32 = 3_051_003;
@@ -56,6 +56,7 @@ impl Database {
         durability: Durability,
     ) -> Result<Self, StoreError> {
         inspect(medium, file, schema)?;
+        renew::renew(medium, file)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
         let database = Self::connect(medium, file, flags, schema, durability)?;
         if database.on(|sql| sql.is_readonly("main"))? {
@@ -187,7 +188,7 @@ impl Database {
 
     /// Checkpoints once the write-ahead log has grown large; says whether it did.
     pub(crate) fn checkpoint_if_large(&self) -> Result<bool, StoreError> {
-        let seen = self.medium.look(&self.wal());
+        let seen = self.medium.look(&renew::wal_of(&self.file));
         let large = seen.is_ok_and(|wal| wal.bytes > WAL_BYTES_MAX);
         if large {
             self.checkpoint()?;
@@ -200,14 +201,8 @@ impl Database {
         names::sync(self.medium, self.file.parent().unwrap_or(Path::new(".")))
     }
 
-    fn wal(&self) -> PathBuf {
-        let mut wal = self.file.clone().into_os_string();
-        wal.push("-wal");
-        wal.into()
-    }
-
     fn sync_wal(&self) -> Result<(), StoreError> {
-        let wal = self.wal();
+        let wal = renew::wal_of(&self.file);
         match self.medium.open(&wal).and_then(|file| file.sync()) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(StoreError::io(&wal, "syncing", &error))

@@ -12,6 +12,7 @@ mod main_db;
 mod medium;
 mod migrate;
 mod names;
+mod renew;
 mod sandbox;
 mod scratch;
 mod witness;

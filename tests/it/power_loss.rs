@@ -61,8 +61,6 @@ struct Tally {
     labels: BTreeMap<Label, u64>,
     /// Faults that fired, by what failed and how.
     faults: BTreeMap<String, u64>,
-    /// Images that were refused as damaged after a sync that failed and lost pages.
-    refused: u64,
     violations: Vec<String>,
 }
 
@@ -235,7 +233,7 @@ impl Teller<'_> {
             other => self.tally.violations.push(format!("{place}: answered with {other:?}")),
         }
         let run = Run { base: base.clone(), trace, marks: life.marks };
-        self.crash_after(&run, run.trace.len(), false, &format!("{place}, power lost"));
+        self.crash_after(&run, run.trace.len(), 1, &format!("{place}, power lost"));
         // The process starts again on the same disk, on which errors end: what failed to be synced is still read.
         disk.arm(None);
         let again = self.live_on(&disk, known, true, Extent::End);
@@ -244,14 +242,16 @@ impl Teller<'_> {
         }
         let since = run.trace.len();
         let run = Run { base: run.base, trace: disk.trace(), marks: again.marks };
+        // A sync that lost what it was to write is the worst of them.
         let drops = fault.call == Call::Sync && fault.kind == FaultKind::IoDropping;
-        self.crash_after(&run, since, drops, &format!("{place}, started again, power lost"));
+        let points = if drops { 24 } else { 3 };
+        self.crash_after(&run, since, points, &format!("{place}, started again, power lost"));
     }
 
     /// Loses power at some of the operations from one on; nothing is taken to survive.
-    fn crash_after(&mut self, run: &Run, since: usize, drops: bool, place: &str) {
+    fn crash_after(&mut self, run: &Run, since: usize, points: usize, place: &str) {
         let mut crash = Crash::new(run.base.clone());
-        let stride = ((run.trace.len() - since) / 3).max(1);
+        let stride = ((run.trace.len() - since) / points).max(1);
         for point in 0..=run.trace.len() {
             if point > 0 {
                 crash.advance(&run.trace[point - 1]);
@@ -271,17 +271,9 @@ impl Teller<'_> {
                     continue;
                 }
                 let (_, life) = self.live(image, known, false, Extent::Recovered);
-                match life.end {
-                    Ok(()) => {}
-                    // A checkpoint that is cut short after a failed sync has no write-ahead log to be repaired from:
-                    // the damage is refused, and nothing is answered from it.
-                    Err(Broken::Engine(refusal)) if drops && refusal.contains("is damaged") => {
-                        self.tally.refused += 1;
-                    }
-                    Err(broken) => {
-                        let text = format!("{place} at {point}, {plan:?}: {broken:?}");
-                        self.tally.violations.push(text);
-                    }
+                if let Err(broken) = life.end {
+                    let text = format!("{place} at {point}, {plan:?}: {broken:?}");
+                    self.tally.violations.push(text);
                 }
             }
         }
@@ -308,14 +300,13 @@ impl Tally {
         let violations = self.violations.len();
         say(&format!(
             "power loss, {name}: seed {SEED:#x}, {} images, {} distinct, faults {:?}, by depth {:?}, {:?}, {:?}, \
-             {} refused, {violations} violations, {:?}",
+             {violations} violations, {:?}",
             self.images,
             self.seen.len(),
             self.faults,
             &self.by_depth[1..],
             self.kinds,
             self.labels,
-            self.refused,
             started.elapsed(),
         ));
     }

@@ -174,7 +174,7 @@ impl Place {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         drop(state);
-        Ok(OpenFile::new(&self.inner, node, dir, self.parts.join("/")))
+        Ok(OpenFile::new(&self.inner, node, dir, &self.parts.join("/")))
     }
 
     /// Returns the size of a file, or nothing for a directory.
@@ -296,7 +296,7 @@ impl Drop for OpenFile {
 }
 
 impl OpenFile {
-    fn new(inner: &Arc<Inner>, node: NodeId, dir: NodeId, path: String) -> Self {
+    fn new(inner: &Arc<Inner>, node: NodeId, dir: NodeId, path: &str) -> Self {
         let ignores_sync = inner.settings.ignored_syncs.iter().any(|end| path.ends_with(end));
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         Self { inner: Arc::clone(inner), node, dir, ignores_sync, number }

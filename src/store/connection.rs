@@ -256,6 +256,11 @@ fn inspect(medium: &dyn Medium, file: &Path, schema: &Schema) -> Result<(), Stor
     }
     let head = medium.read_head(file, 100);
     let head = head.map_err(|error| StoreError::io(file, "reading", &error))?;
+    // A checkpoint that a power cut ended may have torn the first sector, which the write-ahead log still holds.
+    let wal = medium.look(&renew::wal_of(file));
+    if wal.is_ok_and(|wal| wal.bytes > 0) && !head.starts_with(b"SQLite format 3\0") {
+        return Ok(());
+    }
     // https://www.sqlite.org/fileformat.html, section 1.3.
     let id = head.get(68..72).and_then(|id| id.first_chunk()).copied().map(i32::from_be_bytes);
     match id {

@@ -256,7 +256,7 @@ impl Teller<'_> {
             if point > 0 {
                 crash.advance(&run.trace[point - 1]);
             }
-            if point < since || (run.trace.len() - point) % stride > 0 {
+            if point < since || !(run.trace.len() - point).is_multiple_of(stride) {
                 continue;
             }
             let known = run.marks.iter().rev().find(|mark| mark.at <= point);

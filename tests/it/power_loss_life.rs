@@ -67,6 +67,7 @@ pub struct Mark {
 
 /// Why a life ends early.
 #[derive(Debug)]
+#[expect(dead_code, reason = "the texts are for whoever reads a failure")]
 pub enum Broken {
     /// The engine says that it cannot go on.
     Engine(String),
@@ -301,7 +302,7 @@ impl Living<'_> {
                 return violation(format!("the story ends at event {}", node.log_head.seq));
             }
         }
-        self.check_recovered(&node, self.lanes(&node.store)?.digest())
+        self.check_recovered(&node, Self::lanes(&node.store)?.digest())
     }
 
     fn append(
@@ -381,7 +382,7 @@ impl Living<'_> {
         if next.get() < floor {
             return violation(format!("block {} was committed and is gone", floor - 1));
         }
-        let lanes = self.lanes(store)?.digest();
+        let lanes = Self::lanes(store)?.digest();
         let mut scanned = StateDigest::default();
         let scan = store.main().scan(&[], &mut |key, value| scanned.add(key, value));
         scan.map_err(engine)?;
@@ -391,7 +392,7 @@ impl Living<'_> {
         Ok(())
     }
 
-    fn lanes(&self, store: &Store) -> Result<StateDigest, Broken> {
+    fn lanes(store: &Store) -> Result<StateDigest, Broken> {
         store.main().lanes().map_err(engine)
     }
 

@@ -182,6 +182,8 @@ impl Intake {
     /// unknown. An answer among the results is never [`IntakeError::Store`].
     pub fn append_lots(&mut self, lots: Vec<Vec<NewEvent>>) -> Result<Vec<Answer>, StoreError> {
         let mut log = self.store.log();
+        // What is found in the log is acknowledged as well, so it must not only be what the kernel shows.
+        log.arm()?;
         if log.head() != self.head {
             // A recovery or another intake has logged since.
             fold_from(&log, self.head, &mut self.backlog)?;

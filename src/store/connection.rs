@@ -1,14 +1,13 @@
 //! Opening a database: what is checked before, what is set, and what is read back.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::store::medium::Medium;
 use crate::store::migrate::{self, Schema};
-use crate::store::{Problem, StoreError};
+use crate::store::{Problem, StoreError, names, renew};
 
 /// SQLite before this version may lose commits when a log is reset while it is being read.
 const SQLITE_OLDEST: i32 = 3_051_003;
@@ -26,6 +25,7 @@ pub(crate) enum Durability {
 pub(crate) struct Database {
     pub(crate) connection: Connection,
     pub(crate) file: PathBuf,
+    medium: &'static dyn Medium,
     /// The failure of a commit, after which only a new opening can tell what holds.
     failed: Option<Problem>,
 }
@@ -36,12 +36,13 @@ const WAL_BYTES_MAX: u64 = 64 << 20;
 impl Database {
     /// Makes a new database with the newest schema.
     pub(crate) fn create(
+        medium: &'static dyn Medium,
         file: &Path,
         schema: &Schema,
         durability: Durability,
     ) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-        let mut database = Self::connect(file, flags, schema, durability)?;
+        let mut database = Self::connect(medium, file, flags, schema, durability)?;
         database.transaction(|sql| migrate::apply(sql, schema))?;
         database.checkpoint()?;
         Ok(database)
@@ -49,13 +50,15 @@ impl Database {
 
     /// Opens a database that exists, and refuses what is not one of ours.
     pub(crate) fn open(
+        medium: &'static dyn Medium,
         file: &Path,
         schema: &Schema,
         durability: Durability,
     ) -> Result<Self, StoreError> {
-        inspect(file, schema)?;
+        inspect(medium, file, schema)?;
+        renew::renew(medium, file)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
-        let database = Self::connect(file, flags, schema, durability)?;
+        let database = Self::connect(medium, file, flags, schema, durability)?;
         if database.on(|sql| sql.is_readonly("main"))? {
             return Err(StoreError::new(file, Problem::ReadOnly));
         }
@@ -64,6 +67,7 @@ impl Database {
     }
 
     fn connect(
+        medium: &'static dyn Medium,
         file: &Path,
         flags: OpenFlags,
         schema: &Schema,
@@ -75,9 +79,12 @@ impl Database {
             return Err(StoreError::new(file, Problem::Setting { name: "SQLite", found, wanted }));
         }
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-        let connection = Connection::open_with_flags(uri(file), flags)
-            .map_err(|error| StoreError::sql(file, &error))?;
-        let database = Self { connection, file: file.to_owned(), failed: None };
+        let connection = match medium.vfs() {
+            Some(vfs) => Connection::open_with_flags_and_vfs(uri(file), flags, vfs),
+            None => Connection::open_with_flags(uri(file), flags),
+        };
+        let connection = connection.map_err(|error| StoreError::sql(file, &error))?;
+        let database = Self { connection, file: file.to_owned(), medium, failed: None };
         database.on(configure)?;
         for (name, wanted) in settings(durability) {
             database.set(name, wanted)?;
@@ -124,10 +131,7 @@ impl Database {
         &mut self,
         body: impl FnOnce(&Connection) -> rusqlite::Result<R>,
     ) -> Result<R, StoreError> {
-        if let Some(problem) = &self.failed {
-            let problem = Problem::OutcomeUnknown(Box::new(problem.clone()));
-            return Err(StoreError::new(&self.file, problem));
-        }
+        self.check()?;
         self.on(|sql| sql.execute_batch("BEGIN IMMEDIATE"))?;
         let result = body(&self.connection);
         let result = match result {
@@ -146,6 +150,13 @@ impl Database {
         committed.map(|()| result).map_err(|error| self.commit_failed(error))
     }
 
+    /// Refuses where a commit has failed before.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        let Some(problem) = &self.failed else { return Ok(()) };
+        let problem = Problem::OutcomeUnknown(Box::new(problem.clone()));
+        Err(StoreError::new(&self.file, problem))
+    }
+
     /// Refuses every further transaction after a failure at which a transaction may have taken effect.
     ///
     /// A full disk is no exception: the frames that fill up the sector after the commit record are written last.
@@ -156,6 +167,9 @@ impl Database {
     }
 
     /// Moves the write-ahead log into the database, makes both durable and empties the log.
+    ///
+    /// SQLite does not sync the emptied log. Where an older part of it came back with a power cut, its pages would hide
+    /// the newer ones of the database.
     pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
         let answer = self.on(|sql| {
             sql.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
@@ -163,7 +177,7 @@ impl Database {
             })
         })?;
         match answer {
-            (0, 0, 0) => Ok(()),
+            (0, 0, 0) => self.sync_wal(),
             (busy, frames, moved) => {
                 let detail = format!("busy {busy}, {moved} of {frames} frames moved");
                 let problem = Problem::Io { operation: "checkpointing", detail };
@@ -174,13 +188,27 @@ impl Database {
 
     /// Checkpoints once the write-ahead log has grown large; says whether it did.
     pub(crate) fn checkpoint_if_large(&self) -> Result<bool, StoreError> {
-        let mut wal = self.file.clone().into_os_string();
-        wal.push("-wal");
-        let large = std::fs::metadata(&wal).is_ok_and(|data| data.len() > WAL_BYTES_MAX);
+        let seen = self.medium.look(&renew::wal_of(&self.file));
+        let large = seen.is_ok_and(|wal| wal.bytes > WAL_BYTES_MAX);
         if large {
             self.checkpoint()?;
         }
         Ok(large)
+    }
+
+    /// Makes the names of the file and of the directories above it survive a power cut.
+    pub(crate) fn sync_names(&self) -> Result<(), StoreError> {
+        names::sync(self.medium, self.file.parent().unwrap_or(Path::new(".")))
+    }
+
+    fn sync_wal(&self) -> Result<(), StoreError> {
+        let wal = renew::wal_of(&self.file);
+        match self.medium.open(&wal).and_then(|file| file.sync()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(StoreError::io(&wal, "syncing", &error))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -217,18 +245,22 @@ const fn settings(durability: Durability) -> [(&'static str, &'static str); 10] 
 
 /// Looks at a file before SQLite does, which would bring a database of another program into its own mode: it must be
 /// a regular file that begins as a database of this kind does.
-fn inspect(file: &Path, schema: &Schema) -> Result<(), StoreError> {
-    let data = std::fs::symlink_metadata(file).map_err(|error| match error.kind() {
+fn inspect(medium: &dyn Medium, file: &Path, schema: &Schema) -> Result<(), StoreError> {
+    let seen = medium.look(file).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => StoreError::new(file, Problem::Missing),
         _ => StoreError::io(file, "looking", &error),
     })?;
     let foreign = |found: String| Err(StoreError::new(file, Problem::Foreign(found)));
-    if !data.is_file() {
+    if !seen.is_file {
         return foreign("it is no regular file".to_owned());
     }
-    let mut head = Vec::new();
-    let read = File::open(file).and_then(|open| open.take(100).read_to_end(&mut head));
-    read.map_err(|error| StoreError::io(file, "reading", &error))?;
+    let head = medium.read_head(file, 100);
+    let head = head.map_err(|error| StoreError::io(file, "reading", &error))?;
+    // A checkpoint that a power cut ended may have torn the first sector, which the write-ahead log still holds.
+    let wal = medium.look(&renew::wal_of(file));
+    if wal.is_ok_and(|wal| wal.bytes > 0) && !head.starts_with(b"SQLite format 3\0") {
+        return Ok(());
+    }
     // https://www.sqlite.org/fileformat.html, section 1.3.
     let id = head.get(68..72).and_then(|id| id.first_chunk()).copied().map(i32::from_be_bytes);
     match id {

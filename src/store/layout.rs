@@ -1,16 +1,18 @@
 //! The data directory: which files there are, made whole or not at all, opened under one lock.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::machine::MachineVersion;
+use crate::store::file_system::FileSystem;
 use crate::store::lock::Lock;
 use crate::store::log::{Log, LogHead};
 use crate::store::main_db::Main;
+use crate::store::medium::Medium;
 use crate::store::sandbox::SandboxDb;
+use crate::store::scratch::Scratch;
 use crate::store::witness::Witness;
-use crate::store::{Problem, StoreError};
+use crate::store::{Problem, StoreError, names};
 
 pub(crate) const LOG: &str = "log.db";
 pub(crate) const MAIN: &str = "main.db";
@@ -21,10 +23,19 @@ pub(crate) const WITNESS: &str = "WITNESS";
 pub(crate) const LOCK: &str = "LOCK";
 
 /// A node's data directory, opened or not.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct DataDir {
     path: PathBuf,
+    medium: &'static dyn Medium,
 }
+
+impl PartialEq for DataDir {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path && self.medium.vfs() == other.medium.vfs()
+    }
+}
+
+impl Eq for DataDir {}
 
 /// Repairs that an operator may ask for when a node is opened. Each does nothing unless it is needed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +58,13 @@ impl DataDir {
     /// Names a data directory.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self::on(&FileSystem, path)
+    }
+
+    /// Names a data directory on another medium than the machine's file system.
+    #[must_use]
+    pub fn on(medium: &'static dyn Medium, path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), medium }
     }
 
     /// Returns the directory.
@@ -70,32 +87,29 @@ impl DataDir {
         let io = |path: &Path, operation, error: &std::io::Error| {
             Err(StoreError::io(path, operation, error))
         };
-        match fs::read_dir(&self.path).map(|mut entries| entries.next().is_some()) {
-            Ok(false) => {}
-            Ok(true) => return Err(StoreError::new(&self.path, Problem::NotEmpty)),
+        match self.medium.is_empty_dir(&self.path) {
+            Ok(true) => {}
+            Ok(false) => return Err(StoreError::new(&self.path, Problem::NotEmpty)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return io(&self.path, "looking", &error),
         }
         let absolute = std::path::absolute(&self.path)
             .map_err(|error| StoreError::io(&self.path, "looking", &error))?;
         let parent = absolute.parent().unwrap_or(Path::new("/"));
-        if let Err(error) = fs::create_dir_all(parent) {
-            return io(parent, "creating", &error);
-        }
-        let scratch = tempfile::Builder::new().prefix(".rewake-new-").tempdir_in(parent);
-        let scratch = scratch.map_err(|error| StoreError::io(parent, "creating", &error))?;
-        let making = Self::new(scratch.path());
-        Lock::create(&making.file(LOCK))?;
-        Log::create(&making.file(LOG), &making.file(WITNESS), &machine.id)?;
-        Main::create(&making.file(MAIN), machine)?;
-        sync_dir(scratch.path())?;
+        names::make(self.medium, parent)?;
+        let scratch = Scratch::create(self.medium, parent)?;
+        let making = Self::on(self.medium, scratch.path());
+        Lock::create(self.medium, &making.file(LOCK))?;
+        Log::create(self.medium, &making.file(LOG), &making.file(WITNESS), &machine.id)?;
+        Main::create(self.medium, &making.file(MAIN), machine)?;
+        sync_dir(self.medium, scratch.path())?;
         // CRASH: before this rename there is no node, only a directory that nothing refers to; after it a whole one.
-        if let Err(error) = fs::rename(scratch.path(), &self.path) {
+        if let Err(error) = self.medium.rename(scratch.path(), &self.path) {
             return io(&self.path, "creating", &error);
         }
         // The directory bears another name now, under which nothing must be cleaned up.
-        let _ = scratch.keep();
-        sync_dir(parent)
+        scratch.keep();
+        names::sync(self.medium, parent)
     }
 
     /// Opens the node.
@@ -111,16 +125,16 @@ impl DataDir {
     /// # Errors
     /// As [`DataDir::open`].
     pub fn open_with(&self, repairs: Repairs) -> Result<Store, StoreError> {
-        if ![LOG, MAIN, WITNESS, LOCK].iter().any(|name| self.file(name).exists()) {
+        if ![LOG, MAIN, WITNESS, LOCK].iter().any(|name| self.has(name)) {
             return Err(StoreError::new(&self.path, Problem::NotInitialized));
         }
-        let lock = Lock::take(&self.file(LOCK))?;
-        let log = Log::open(&self.file(LOG), |head| self.open_witness(repairs, head))?;
-        if repairs.rebuild_main && !self.file(MAIN).exists() {
+        let lock = Lock::take(self.medium, &self.file(LOCK))?;
+        let log = Log::open(self.medium, &self.file(LOG), |head| self.open_witness(repairs, head))?;
+        if repairs.rebuild_main && !self.has(MAIN) {
             let version = 0;
             self.make_main(&MachineVersion { id: log.machine().to_owned(), version })?;
         }
-        let main = Main::open(&self.file(MAIN))?;
+        let main = Main::open(self.medium, &self.file(MAIN))?;
         if main.machine().id != log.machine() {
             let found = format!(
                 "its machine is {:?}, that of the log {:?}",
@@ -135,12 +149,12 @@ impl DataDir {
 
     fn open_witness(&self, repairs: Repairs, head: LogHead) -> Result<Witness, StoreError> {
         let path = self.file(WITNESS);
-        match Witness::open(&path) {
+        match Witness::open(self.medium, &path) {
             Err(StoreError { problem: Problem::Missing | Problem::Foreign(_), .. })
                 if repairs.accept_log =>
             {
-                let witness = Witness::create(&path, head)?;
-                sync_dir(&self.path)?;
+                let witness = Witness::create(self.medium, &path, head)?;
+                sync_dir(self.medium, &self.path)?;
                 Ok(witness)
             }
             opened => opened,
@@ -149,16 +163,21 @@ impl DataDir {
 
     /// Makes an empty block table beside its place and moves it there.
     fn make_main(&self, machine: &MachineVersion) -> Result<(), StoreError> {
-        let scratch = tempfile::Builder::new().prefix(".rewake-new-").tempdir_in(&self.path);
-        let scratch = scratch.map_err(|error| StoreError::io(&self.path, "creating", &error))?;
+        let scratch = Scratch::create(self.medium, &self.path)?;
         let making = scratch.path().join(MAIN);
-        Main::create(&making, machine)?;
+        Main::create(self.medium, &making, machine)?;
         let file = self.file(MAIN);
         // SQLite would take what an earlier block table left in its write-ahead log for part of this one.
-        remove_if_there(&self.file(&format!("{MAIN}-wal")))?;
+        remove_if_there(self.medium, &self.file(&format!("{MAIN}-wal")))?;
         // CRASH: before this rename main.db is missing, as it was; after it, it is there and empty.
-        fs::rename(&making, &file).map_err(|error| StoreError::io(&file, "creating", &error))?;
-        sync_dir(&self.path)
+        let renamed = self.medium.rename(&making, &file);
+        renamed.map_err(|error| StoreError::io(&file, "creating", &error))?;
+        sync_dir(self.medium, &self.path)
+    }
+
+    /// Says whether one of its names is taken.
+    fn has(&self, name: &str) -> bool {
+        self.medium.look(&self.file(name)).is_ok()
     }
 }
 
@@ -184,7 +203,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the file is there and is not a sandbox.
     pub fn sandbox(&self) -> Result<Option<SandboxDb>, StoreError> {
-        SandboxDb::open(&self.dir.file(SANDBOX))
+        SandboxDb::open(self.dir.medium, &self.dir.file(SANDBOX))
     }
 
     /// Makes an empty sandbox in place of any other.
@@ -194,12 +213,14 @@ impl Store {
     pub fn new_sandbox(&self) -> Result<SandboxDb, StoreError> {
         self.drop_sandbox()?;
         let (file, making) = (self.dir.file(SANDBOX), self.dir.file(SANDBOX_NEW));
-        SandboxDb::create(&making)?;
-        remove_if_there(&self.dir.file(&format!("{SANDBOX_NEW}-wal")))?;
+        let medium = self.dir.medium;
+        SandboxDb::create(medium, &making)?;
+        remove_if_there(medium, &self.dir.file(&format!("{SANDBOX_NEW}-wal")))?;
         // CRASH: before this rename there is no sandbox, only a file that the next one replaces; after it a whole one.
-        fs::rename(&making, &file).map_err(|error| StoreError::io(&file, "creating", &error))?;
+        let renamed = medium.rename(&making, &file);
+        renamed.map_err(|error| StoreError::io(&file, "creating", &error))?;
         let missing = || StoreError::new(&file, Problem::Missing);
-        SandboxDb::open(&file)?.ok_or_else(missing)
+        SandboxDb::open(medium, &file)?.ok_or_else(missing)
     }
 
     /// Deletes the sandbox, where there is one.
@@ -209,7 +230,7 @@ impl Store {
     pub fn drop_sandbox(&self) -> Result<(), StoreError> {
         for name in [SANDBOX, SANDBOX_NEW] {
             for suffix in ["", "-wal", "-journal"] {
-                remove_if_there(&self.dir.file(&format!("{name}{suffix}")))?;
+                remove_if_there(self.dir.medium, &self.dir.file(&format!("{name}{suffix}")))?;
             }
         }
         Ok(())
@@ -225,8 +246,8 @@ impl Store {
     }
 }
 
-fn remove_if_there(file: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(file) {
+fn remove_if_there(medium: &dyn Medium, file: &Path) -> Result<(), StoreError> {
+    match medium.remove_file(file) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(StoreError::io(file, "deleting", &error))
         }
@@ -234,7 +255,6 @@ fn remove_if_there(file: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn sync_dir(path: &Path) -> Result<(), StoreError> {
-    let synced = File::open(path).and_then(|dir| dir.sync_all());
-    synced.map_err(|error| StoreError::io(path, "syncing", &error))
+fn sync_dir(medium: &dyn Medium, path: &Path) -> Result<(), StoreError> {
+    medium.sync_dir(path).map_err(|error| StoreError::io(path, "syncing", &error))
 }

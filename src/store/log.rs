@@ -8,6 +8,7 @@ use crate::codec::CodecError;
 use crate::event::{EventBody, Kind, chain_digest};
 use crate::store::connection::{Database, Durability};
 use crate::store::index::RecentIds;
+use crate::store::medium::Medium;
 use crate::store::witness::Witness;
 use crate::store::{Problem, StoreError, migrate};
 use crate::types::{Digest, Seq, TxId, UnixMillis};
@@ -88,22 +89,28 @@ pub struct Log {
 
 impl Log {
     /// Makes an empty log.
-    pub(crate) fn create(log: &Path, witness: &Path, machine: &str) -> Result<(), StoreError> {
-        let mut database = Database::create(log, &migrate::LOG, Durability::EachCommit)?;
+    pub(crate) fn create(
+        medium: &'static dyn Medium,
+        log: &Path,
+        witness: &Path,
+        machine: &str,
+    ) -> Result<(), StoreError> {
+        let mut database = Database::create(medium, log, &migrate::LOG, Durability::EachCommit)?;
         database.transaction(|sql| {
             sql.execute("INSERT INTO log (id, machine) VALUES (1, ?1)", [machine])
         })?;
         database.checkpoint()?;
-        Witness::create(witness, LogHead::EMPTY)?;
+        Witness::create(medium, witness, LogHead::EMPTY)?;
         Ok(())
     }
 
     /// Opens the log; `witness` is opened by the caller, who decides what its absence means.
     pub(crate) fn open(
+        medium: &'static dyn Medium,
         log: &Path,
         witness: impl FnOnce(LogHead) -> Result<Witness, StoreError>,
     ) -> Result<Self, StoreError> {
-        let database = Database::open(log, &migrate::LOG, Durability::EachCommit)?;
+        let database = Database::open(medium, log, &migrate::LOG, Durability::EachCommit)?;
         let machine = database.on(|sql| {
             sql.query_row("SELECT machine FROM log WHERE id = 1", [], |row| row.get(0)).optional()
         })?;
@@ -188,6 +195,7 @@ impl Log {
     pub fn arm(&mut self) -> Result<(), StoreError> {
         if !self.armed {
             self.database.checkpoint()?;
+            self.database.sync_names()?;
             self.witness.write(self.head)?;
             self.witness.sync()?;
             self.armed = true;
@@ -283,11 +291,12 @@ impl Log {
         event.decode().map_err(|error| self.codec(seq, error))
     }
 
-    /// Finds the position of a transaction.
+    /// Finds the position of a transaction. Who asks takes it for acknowledged, so a log that failed gives no answer.
     ///
     /// # Errors
-    /// [`StoreError`] where the index or the event cannot be read.
+    /// [`StoreError`] where the index or the event cannot be read, or an append has failed.
     pub fn find_tx(&mut self, id: &TxId) -> Result<Option<Seq>, StoreError> {
+        self.database.check()?;
         self.load_recent()?;
         let mut candidates = self.recent.as_ref().map(|recent| recent.find(id)).unwrap_or_default();
         candidates.extend(self.database.on(|sql| RecentIds::find_written(sql, id))?);

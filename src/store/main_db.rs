@@ -9,6 +9,7 @@ use crate::machine::MachineVersion;
 use crate::state::{StateDigest, StateError, StateRead};
 use crate::store::blocks::{self, BlockBody, BlockWrite, Find, QuarantineWrite, StoredRow};
 use crate::store::connection::{Database, Durability};
+use crate::store::medium::Medium;
 use crate::store::{Problem, StoreError, migrate};
 use crate::types::{Bytes, Height, Seq};
 
@@ -48,8 +49,13 @@ pub struct QuarantineRow {
 
 impl Main {
     /// Makes an empty block table.
-    pub(crate) fn create(file: &Path, machine: &MachineVersion) -> Result<(), StoreError> {
-        let mut database = Database::create(file, &migrate::MAIN, Durability::AtCheckpoint)?;
+    pub(crate) fn create(
+        medium: &'static dyn Medium,
+        file: &Path,
+        machine: &MachineVersion,
+    ) -> Result<(), StoreError> {
+        let durability = Durability::AtCheckpoint;
+        let mut database = Database::create(medium, file, &migrate::MAIN, durability)?;
         database.transaction(|sql| {
             sql.execute(
                 "INSERT INTO main (id, machine, machine_version, lanes) VALUES (1, ?1, ?2, ?3)",
@@ -59,8 +65,8 @@ impl Main {
         database.checkpoint()
     }
 
-    pub(crate) fn open(file: &Path) -> Result<Self, StoreError> {
-        let database = Database::open(file, &migrate::MAIN, Durability::AtCheckpoint)?;
+    pub(crate) fn open(medium: &'static dyn Medium, file: &Path) -> Result<Self, StoreError> {
+        let database = Database::open(medium, file, &migrate::MAIN, Durability::AtCheckpoint)?;
         let machine = database.on(|sql| {
             sql.query_row("SELECT machine, machine_version FROM main WHERE id = 1", [], |row| {
                 Ok(MachineVersion { id: row.get(0)?, version: row.get(1)? })

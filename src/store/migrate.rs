@@ -1,5 +1,7 @@
 //! Schemas: plain SQL files, only ever appended to, applied inside one transaction.
 
+use std::sync::OnceLock;
+
 use rusqlite::Connection;
 
 use crate::store::connection::Database;
@@ -14,28 +16,33 @@ pub(crate) struct Schema {
     pub(crate) steps: &'static [&'static str],
     /// Value of `cache_size`: minus the KiB of pages that are kept in memory.
     pub(crate) cache_size: &'static str,
+    /// Fingerprint of its tables, once it was needed.
+    pub(crate) fingerprint: OnceLock<Digest>,
 }
 
 /// `log.db`; the id spells `rwkL`.
-pub(crate) const LOG: Schema = Schema {
+pub(crate) static LOG: Schema = Schema {
     application_id: 0x7277_6b4c,
     steps: &[include_str!("../../migrations/log/0001_event_log.sql")],
     // Read and written in order, but for the look-ups of the transaction index.
     cache_size: "-16384",
+    fingerprint: OnceLock::new(),
 };
 
 /// `main.db`; the id spells `rwkM`.
-pub(crate) const MAIN: Schema = Schema {
+pub(crate) static MAIN: Schema = Schema {
     application_id: 0x7277_6b4d,
     steps: &[include_str!("../../migrations/main/0001_block_table.sql")],
     cache_size: "-65536",
+    fingerprint: OnceLock::new(),
 };
 
 /// `sandbox.db`; the id spells `rwkS`.
-pub(crate) const SANDBOX: Schema = Schema {
+pub(crate) static SANDBOX: Schema = Schema {
     application_id: 0x7277_6b53,
     steps: &[include_str!("../../migrations/sandbox/0001_rehearsal.sql")],
     cache_size: "-16384",
+    fingerprint: OnceLock::new(),
 };
 
 impl Schema {
@@ -80,9 +87,13 @@ pub(crate) fn verify(database: &Database, schema: &Schema) -> Result<(), StoreEr
 
 /// Returns the fingerprint of a fresh database of this schema, which is what any migrated one must have.
 fn expected_fingerprint(schema: &Schema) -> rusqlite::Result<Digest> {
+    if let Some(known) = schema.fingerprint.get() {
+        return Ok(*known);
+    }
     let fresh = Connection::open_in_memory()?;
     apply(&fresh, schema)?;
-    fingerprint(&fresh)
+    let found = fingerprint(&fresh)?;
+    Ok(*schema.fingerprint.get_or_init(|| found))
 }
 
 fn fingerprint(sql: &Connection) -> rusqlite::Result<Digest> {

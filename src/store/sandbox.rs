@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::machine::MachineVersion;
 use crate::store::connection::{Database, Durability};
+use crate::store::medium::Medium;
 use crate::store::{Problem, StoreError, migrate};
 use crate::types::{Bytes, Digest, Height};
 
@@ -27,12 +28,15 @@ pub struct SandboxBase {
 pub type OverlayEntry = (Bytes, Option<Bytes>);
 
 impl SandboxDb {
-    pub(crate) fn create(file: &Path) -> Result<(), StoreError> {
-        Database::create(file, &migrate::SANDBOX, Durability::AtCheckpoint).map(drop)
+    pub(crate) fn create(medium: &'static dyn Medium, file: &Path) -> Result<(), StoreError> {
+        Database::create(medium, file, &migrate::SANDBOX, Durability::AtCheckpoint).map(drop)
     }
 
-    pub(crate) fn open(file: &Path) -> Result<Option<Self>, StoreError> {
-        match Database::open(file, &migrate::SANDBOX, Durability::AtCheckpoint) {
+    pub(crate) fn open(
+        medium: &'static dyn Medium,
+        file: &Path,
+    ) -> Result<Option<Self>, StoreError> {
+        match Database::open(medium, file, &migrate::SANDBOX, Durability::AtCheckpoint) {
             Ok(database) => Ok(Some(Self { database })),
             Err(StoreError { problem: Problem::Missing, .. }) => Ok(None),
             Err(error) => Err(error),

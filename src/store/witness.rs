@@ -5,11 +5,10 @@
 //! `magic [8] · turn u64 · seq u64 · chain [32] · checksum [8]`, little-endian; the checksum is the beginning of the
 //! BLAKE3 digest of the bytes before it. A `seq` of zero says that nothing was acknowledged yet.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::codec::{Reader, Writer};
+use crate::store::medium::{Medium, MediumFile};
 use crate::store::{LogHead, Problem, StoreError};
 use crate::types::Digest;
 
@@ -25,7 +24,7 @@ pub(crate) type WitnessMark = LogHead;
 /// The open witness file.
 #[derive(Debug)]
 pub(crate) struct Witness {
-    file: File,
+    file: Box<dyn MediumFile>,
     path: PathBuf,
     turn: u64,
     mark: WitnessMark,
@@ -33,10 +32,12 @@ pub(crate) struct Witness {
 
 impl Witness {
     /// Writes a new witness file, durable when this returns.
-    pub(crate) fn create(path: &Path, mark: WitnessMark) -> Result<Self, StoreError> {
-        let opened =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
-        let file = opened.map_err(|error| StoreError::io(path, "creating", &error))?;
+    pub(crate) fn create(
+        medium: &dyn Medium,
+        path: &Path,
+        mark: WitnessMark,
+    ) -> Result<Self, StoreError> {
+        let file = medium.create(path).map_err(|error| StoreError::io(path, "creating", &error))?;
         let mut witness = Self { file, path: path.to_owned(), turn: 0, mark };
         witness.write(mark)?;
         witness.write(mark)?;
@@ -45,14 +46,12 @@ impl Witness {
     }
 
     /// Opens the witness and believes the newer of its whole slots.
-    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let opened = OpenOptions::new().read(true).write(true).open(path);
-        let file = opened.map_err(|error| match error.kind() {
+    pub(crate) fn open(medium: &dyn Medium, path: &Path) -> Result<Self, StoreError> {
+        let file = medium.open(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => StoreError::new(path, Problem::Missing),
             _ => StoreError::io(path, "opening", &error),
         })?;
-        let length =
-            file.metadata().map_err(|error| StoreError::io(path, "looking", &error))?.len();
+        let length = file.bytes().map_err(|error| StoreError::io(path, "looking", &error))?;
         if length != FILE_BYTES as u64 {
             let found = format!("it has {length} bytes, a witness has {FILE_BYTES}");
             return Err(StoreError::new(path, Problem::Foreign(found)));
@@ -87,7 +86,7 @@ impl Witness {
 
     /// Makes the last mark survive a power cut.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
-        self.file.sync_data().map_err(|error| StoreError::io(&self.path, "syncing", &error))
+        self.file.sync().map_err(|error| StoreError::io(&self.path, "syncing", &error))
     }
 }
 

@@ -12,9 +12,7 @@ use rewake::types::{Bytes, Height, Seq, TxId, UnixMillis};
 
 use crate::faulty::Faulty;
 use crate::nodes::Node;
-use crate::scripted::{
-    assert_same_files, faulty_node, files, id, options, ordered, script, seq, sql, tx_body,
-};
+use crate::scripted::{faulty_node, id, options, ordered, script, seq, sql, tx_body};
 
 #[test]
 fn a_directory_without_a_node_and_one_that_is_taken_are_told_apart() {
@@ -39,10 +37,14 @@ fn a_received_transaction_keeps_its_first_position() {
     let first = node.append(vec![script(1, "put a 1"), script(2, "put a 1"), script(1, "put a 9")]);
     let places: Vec<_> = first.iter().map(|one| (one.seq.get(), one.is_new)).collect();
     assert_eq!(places, [(1, true), (2, true), (1, false)]);
-    let before = files(&node.dir);
+    let before = node.dir.open().expect("a node").log().head();
     let again = node.append(vec![script(2, "put a 1")]);
     assert_eq!((again[0].seq, again[0].is_new), (seq(2), false));
-    assert_same_files(&before, &files(&node.dir), "a transaction that is known is not logged");
+    assert_eq!(
+        before,
+        node.dir.open().expect("a node").log().head(),
+        "a transaction that is known is not logged"
+    );
 }
 
 #[test]
@@ -66,7 +68,7 @@ fn a_call_is_logged_as_a_whole_or_not_at_all() {
             "transaction at 2 is not in quarantine",
         ),
     ];
-    let before = files(&node.dir);
+    let before = node.dir.open().expect("a node").log().head();
     let examined = node.examine().expect("a sound node");
     let mut intake = Intake::new(&examined, Arc::new(SystemClock));
     let backlog = intake.backlog().clone();
@@ -76,7 +78,11 @@ fn a_call_is_logged_as_a_whole_or_not_at_all() {
         assert_eq!(*intake.backlog(), backlog, "{says}");
     }
     drop((intake, examined));
-    assert_same_files(&before, &files(&node.dir), "nothing of a refused call is logged");
+    assert_eq!(
+        before,
+        node.dir.open().expect("a node").log().head(),
+        "nothing of a refused call is logged"
+    );
 }
 
 #[test]

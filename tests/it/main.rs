@@ -78,6 +78,14 @@ mod node_metrics;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
+mod power_loss;
+#[cfg(test)]
+mod power_loss_bugs;
+#[cfg(test)]
+mod power_loss_life;
+#[cfg(test)]
+mod power_loss_stories;
+#[cfg(test)]
 mod probe;
 #[cfg(test)]
 mod program;
@@ -93,5 +101,7 @@ mod reproduce;
 mod resume;
 #[cfg(test)]
 mod scripted;
+#[cfg(test)]
+mod simulated;
 #[cfg(test)]
 mod telemetry;

@@ -46,6 +46,7 @@ pub enum Fault {
     Misnumbers,
     Miscounts,
     FlipsStatus,
+    Quarantines,
     Forgets,
     Renumbers,
     Misnames,
@@ -282,7 +283,8 @@ impl PaperNode {
         let mut block = json!({
             "height": height, "order_seq": 1, "digest": digest(height),
             "parent": digest(height - 1), "committed_ms": 1, "txs": txs.len(),
-            "applied": count("applied"), "rejected": count("rejected"), "quarantined": 0,
+            "applied": count("applied"), "rejected": count("rejected"),
+            "quarantined": count("quarantined"),
             "patches": [], "transactions": txs,
         });
         match self.fault {
@@ -308,6 +310,7 @@ impl PaperNode {
             Fault::Moves => tx["seq"] = json!(1_000_000),
             Fault::SharesSeq => tx["seq"] = json!(seq(VICTIM - 1)),
             Fault::Alters => tx["transaction"]["amount"] = json!(5_000),
+            Fault::Quarantines => tx["status"] = json!("quarantined"),
             Fault::FlipsStatus if tx["status"] == "applied" => tx["status"] = json!("rejected"),
             Fault::FlipsStatus => tx["status"] = json!("applied"),
             _ => {}

@@ -192,6 +192,14 @@ pub enum Finding {
         /// What the block says.
         found: TxStatus,
     },
+    /// The node did not execute a transfer, which the ledger always applies or refuses.
+    #[error("transaction {id} of block {height} is quarantined, no transfer of the ledger ever is")]
+    Quarantined {
+        /// The transaction.
+        id: TxId,
+        /// The block.
+        height: u64,
+    },
     /// The accounts hold together more or less than genesis gave them.
     #[error("the accounts hold {found} together, genesis gave them {expected}")]
     SupplyDiffers {
@@ -227,7 +235,7 @@ impl Finding {
             | Self::HeightDiffers { .. }
             | Self::ParentDiffers { .. }
             | Self::CountDiffers { .. } => Check::Chain,
-            Self::StatusDiffers { .. } => Check::Receipts,
+            Self::StatusDiffers { .. } | Self::Quarantined { .. } => Check::Receipts,
             Self::SupplyDiffers { .. } => Check::Supply,
             Self::AccountDiffers { .. } => Check::Accounts,
         }

@@ -40,6 +40,12 @@ pub enum Fault {
     Alters,
     AltersBalance,
     AltersNonce,
+    /// States another supply than its accounts hold.
+    Mints,
+    /// Counts one transfer too many.
+    Overcounts,
+    /// States a supply that is no number.
+    StatesNonsense,
     ForgetsAccount,
     BreaksParent,
     LacksBlock,
@@ -197,6 +203,7 @@ impl PaperNode {
             ("GET", ["v1", "accounts", number]) => {
                 Some(self.account(&state, Account(number.parse().expect("a number"))))
             }
+            ("GET", ["v1", "state", key]) => Some(self.number(&state, key)),
             other => panic!("the driver asked for {other:?}"),
         }
     }
@@ -360,6 +367,17 @@ impl PaperNode {
             "transactions": all.len(), "page": page.collect::<Vec<_>>(),
             "has_more": rest.len() > limit,
         })
+    }
+
+    fn number(&self, state: &State, key: &str) -> (u16, Value) {
+        let is = |fault| u128::from(self.fault == fault);
+        let number = match key {
+            "73" if self.fault == Fault::StatesNonsense => return (200, json!({"value": "07"})),
+            "73" => u128::from(ACCOUNTS * OPENING) + is(Fault::Mints),
+            "74" => u128::from(state.model.applied()) + is(Fault::Overcounts),
+            other => panic!("the driver asked for the state of {other}"),
+        };
+        (200, json!({"key": key, "value": encode_hex(&number.to_le_bytes())}))
     }
 
     fn account(&self, state: &State, account: Account) -> (u16, Value) {

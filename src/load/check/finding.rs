@@ -31,7 +31,7 @@ pub enum Check {
     Chain,
     /// Each transaction was applied or refused as the model does it.
     Receipts,
-    /// The accounts hold together what genesis gave them.
+    /// The accounts hold together what genesis gave them, and the ledger's own supply and counter say the same.
     Supply,
     /// Each account holds and has sent what the model says.
     Accounts,
@@ -208,6 +208,22 @@ pub enum Finding {
         /// What the accounts hold.
         found: u128,
     },
+    /// The ledger states another supply than genesis gave.
+    #[error("the ledger states a supply of {found}, genesis gave {expected}")]
+    StatedSupplyDiffers {
+        /// What genesis gave.
+        expected: u128,
+        /// What the ledger states.
+        found: u128,
+    },
+    /// The ledger counts another number of applied transfers than the model.
+    #[error("the ledger counts {found} applied transfers, the model {expected}")]
+    AppliedDiffers {
+        /// What the model counts.
+        expected: u128,
+        /// What the ledger counts.
+        found: u128,
+    },
     /// An account is not what the model says.
     #[error("account {account} is {found:?}, the model says {expected:?}")]
     AccountDiffers {
@@ -236,7 +252,9 @@ impl Finding {
             | Self::ParentDiffers { .. }
             | Self::CountDiffers { .. } => Check::Chain,
             Self::StatusDiffers { .. } | Self::Quarantined { .. } => Check::Receipts,
-            Self::SupplyDiffers { .. } => Check::Supply,
+            Self::SupplyDiffers { .. }
+            | Self::StatedSupplyDiffers { .. }
+            | Self::AppliedDiffers { .. } => Check::Supply,
             Self::AccountDiffers { .. } => Check::Accounts,
         }
     }

@@ -19,7 +19,7 @@ const FREE_BYTES: usize = 16 << 10;
 #[error("as many large bodies are being received as are taken at once; send it later, or in parts")]
 pub(super) struct OverBudget;
 
-/// What the large bodies of a server may take; clones are the same one.
+/// What the large bodies of a server may take, those of requests or those of answers; clones are the same one.
 #[derive(Clone)]
 pub(super) struct Budget {
     kib: Arc<Semaphore>,
@@ -43,6 +43,22 @@ impl Budget {
         let bytes = limits.bodies_bytes_max.max(limits.body_bytes_max);
         let kib = bytes.div_ceil(1 << 10).min(Semaphore::MAX_PERMITS);
         Self { kib: Arc::new(Semaphore::new(kib)), body_bytes_max: limits.body_bytes_max }
+    }
+
+    /// Makes the budget of a server's answers; one answer always fits in.
+    pub(super) fn of_answers(limits: &ServerLimits) -> Self {
+        let kib = limits.answers_bytes_max.div_ceil(1 << 10).max(1).min(Semaphore::MAX_PERMITS);
+        Self { kib: Arc::new(Semaphore::new(kib)), body_bytes_max: kib.saturating_mul(1 << 10) }
+    }
+
+    /// Takes room for an answer of so many bytes, or all there is for a larger one; none for a small one.
+    pub(super) fn room(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, OverBudget> {
+        if bytes <= FREE_BYTES {
+            return Ok(None);
+        }
+        let kib = bytes.min(self.body_bytes_max).div_ceil(1 << 10);
+        let kib = u32::try_from(kib).unwrap_or(u32::MAX);
+        Arc::clone(&self.kib).try_acquire_many_owned(kib).map(Some).map_err(|_| OverBudget)
     }
 
     /// Puts a body under the budget; returns its share as well, which is to outlive what is made of the body.

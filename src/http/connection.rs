@@ -14,7 +14,7 @@ use crate::http::service::Service;
 use crate::http::stream::Stream;
 use crate::http::track::{Stage, Track};
 use crate::http::{Problem, ProblemKind, ServerLimits};
-use crate::telemetry::HttpRefusal;
+use crate::telemetry::{HttpRefusal, Metrics};
 
 /// Longest time for which what a client still sends is read after the last answer.
 const LINGER_TIME_MAX: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ pub(super) async fn serve(stream: TcpStream, service: Service, stopping: watch::
     }
     // Whoever was not expected to send anything misses nothing.
     if answer.is_some() || matches!(ended, Ended::Done) {
-        close(stream.into_inner(), answer.as_ref()).await;
+        close(stream.into_inner(), answer.as_ref(), &metrics).await;
     }
 }
 
@@ -114,13 +114,14 @@ const fn unreadable(status: u16) -> ProblemKind {
     }
 }
 
-/// Ends a stream, after a last answer where there is one.
+/// Ends a stream, after a last answer where there is one, which is counted here: no service ever sees it.
 ///
 /// What the client still sends is read for a while: a system that throws it away resets the connection, and the reset
 /// may overtake the answer.
-pub(super) async fn close(mut stream: TcpStream, answer: Option<&Problem>) {
+pub(super) async fn close(mut stream: TcpStream, answer: Option<&Problem>, metrics: &Metrics) {
     let end = async {
         if let Some(problem) = answer {
+            metrics.http_answered(problem.kind().status());
             stream.write_all(&problem.to_wire()).await?;
         }
         stream.shutdown().await?;

@@ -9,6 +9,8 @@ pub struct ServerLimits {
     pub body_bytes_max: usize,
     /// Bytes of bodies of more than 16 KiB that are taken at once, all connections together; one body always is.
     pub bodies_bytes_max: usize,
+    /// Bytes of answers of more than 16 KiB that are given at once, all connections together; one answer always is.
+    pub answers_bytes_max: usize,
     /// Largest head of a request, in bytes; at least 8192.
     pub head_bytes_max: usize,
     /// Longest time from the first byte of a head to its last.
@@ -30,6 +32,7 @@ impl Default for ServerLimits {
         Self {
             body_bytes_max: 4 << 20,
             bodies_bytes_max: 64 << 20,
+            answers_bytes_max: 256 << 20,
             head_bytes_max: 32 << 10,
             header_time_max: Duration::from_secs(5),
             idle_time_max: Duration::from_secs(30),

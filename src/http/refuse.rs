@@ -31,8 +31,9 @@ impl Refuser {
         let Ok(permit) = Arc::clone(&self.telling).try_acquire_owned() else { return };
         let detail = format!("{} connections are open already", self.most);
         let problem = Problem::new(ProblemKind::TooManyConnections, detail);
+        let metrics = self.metrics.clone();
         tasks.spawn(async move {
-            close(stream, Some(&problem)).await;
+            close(stream, Some(&problem), &metrics).await;
             drop(permit);
         });
     }

@@ -7,7 +7,7 @@ use crate::http::{Door, Probe, Problem, ProblemKind, ServerLimits, api, probes};
 
 /// Returns every route of a node: probes, figures and what its clients ask.
 pub fn routes(probe: Probe, door: Door, limits: &ServerLimits) -> Router {
-    let api = api::routes(probe.clone(), door, limits.batch_txs_max);
+    let api = api::routes(probe.clone(), door, limits);
     with_fallbacks(probes::routes(probe).merge(api))
 }
 

@@ -8,10 +8,11 @@ use serde::de::DeserializeOwned;
 use crate::load::connection::{Answer, ClientError, Connection, Question};
 use crate::load::wire::{
     AccountAnswer, Acknowledgement, Acknowledgements, Block, MempoolPage, NodeStatus, Problem,
+    StateAnswer,
 };
 use crate::load::{LoadError, Target};
 use crate::machine::ledger::{Account, Transfer};
-use crate::types::Seq;
+use crate::types::{Seq, decode_hex, encode_hex};
 
 /// Longest answer but for blocks.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
@@ -127,6 +128,16 @@ impl Reader {
         account: Account,
     ) -> Result<Option<AccountAnswer>, ClientError> {
         self.find(read(format!("/v1/accounts/{account}"))).await
+    }
+
+    /// Returns the number under a key of the ledger's state; one that is absent is zero.
+    pub(super) async fn number(&mut self, key: &[u8]) -> Result<u128, ClientError> {
+        let path = format!("/v1/state/{}", encode_hex(key));
+        let answer: Option<StateAnswer> = self.find(read(path.clone())).await?;
+        let Some(StateAnswer { value }) = answer else { return Ok(0) };
+        let bytes = decode_hex(&value).and_then(|bytes| bytes.try_into().ok());
+        let detail = format!("{value:?} is no number of 16 bytes");
+        bytes.map(u128::from_le_bytes).ok_or(ClientError::Unreadable { path, detail })
     }
 
     /// Returns a block; `None` where there is none.

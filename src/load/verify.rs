@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::generate::Model;
 use crate::load::api::Reader;
+use crate::load::check::accounts::Stated;
 use crate::load::check::{
     Check, Finding, Findings, Place, Places, accounts, chain, contents, receipts,
 };
@@ -16,7 +17,7 @@ use crate::load::settle::{self, Rest};
 use crate::load::shared::Shared;
 use crate::load::wire::Block;
 use crate::load::{LoadError, join, opening};
-use crate::machine::ledger::{Account, AccountState};
+use crate::machine::ledger::{Account, AccountState, applied_key, supply_key};
 use crate::types::{Digest, TxId};
 
 /// How often it begins again because the node moved meanwhile.
@@ -45,7 +46,8 @@ pub(super) async fn verify(shared: &Arc<Shared>) -> Result<Verified, LoadError> 
     for _ in 0..ROUNDS_MAX {
         history.read(&mut reader, rest, shared).await?;
         let waiting = mempool(&mut reader).await?;
-        let accounts = history.accounts(shared).await?;
+        let mut accounts = history.accounts(shared).await?;
+        accounts.extend(history.stated(&mut reader).await?);
         if settle::rests(&mut reader, rest).await? {
             return Ok(history.conclude(&waiting, accounts, shared));
         }
@@ -152,6 +154,17 @@ impl History {
         }
         findings.looked(Check::Supply, 1);
         findings.add(accounts::supply(self.opened, held));
+        Ok(findings)
+    }
+
+    /// Holds the ledger's own supply and counter against the model.
+    async fn stated(&self, reader: &mut Reader) -> Result<Findings, LoadError> {
+        let expected = Stated { supply: self.opened, applied: self.model.applied().into() };
+        let (supply, applied) =
+            (reader.number(&supply_key()).await?, reader.number(&applied_key()).await?);
+        let mut findings = Findings::default();
+        findings.looked(Check::Supply, 2);
+        findings.add(accounts::stated(expected, Stated { supply, applied }));
         Ok(findings)
     }
 }

@@ -34,6 +34,13 @@ pub(super) struct AccountAnswer {
     pub(super) nonce: u64,
 }
 
+/// The value under a key of the state.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct StateAnswer {
+    /// Its bytes in hexadecimal.
+    pub(super) value: String,
+}
+
 /// What became of a transaction of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -181,13 +181,18 @@ impl Metrics {
 
     /// Counts and measures an HTTP request that was answered.
     pub fn http_request(&self, route: &str, status: u16, took: Duration) {
+        self.http_answered(status);
+        self.handles.http_requests.add(route, 1);
+        self.handles.http_request_seconds.record(took);
+    }
+
+    /// Counts an HTTP answer, also one to what never became a request.
+    pub fn http_answered(&self, status: u16) {
         let mut digits = [b'0'; 3];
         let [hundreds, tens, ones] = &mut digits;
         let digit = |number: u16| b'0'.saturating_add(u8::try_from(number % 10).unwrap_or(0));
         (*hundreds, *tens, *ones) = (digit(status / 100), digit(status / 10), digit(status));
-        self.handles.http_requests.add(route, 1);
         self.handles.http_answers.add(std::str::from_utf8(&digits).unwrap_or_default(), 1);
-        self.handles.http_request_seconds.record(took);
     }
 
     /// Counts an HTTP connection that was opened.

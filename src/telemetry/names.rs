@@ -178,7 +178,11 @@ pub const METRICS: &[Metric] = &[
     gauge(MAILBOX_DEPTH, &[MAILBOXES], "Messages that wait in a mailbox"),
     gauge(MAILBOX_CAPACITY, &[MAILBOXES], "Messages that a mailbox holds at most"),
     counter(HTTP_REQUESTS, &[ROUTES], "HTTP requests that were answered"),
-    counter(HTTP_ANSWERS, &[STATUSES], "Answers to HTTP requests"),
+    counter(
+        HTTP_ANSWERS,
+        &[STATUSES],
+        "HTTP answers, those to what never became a request among them",
+    ),
     seconds(
         HTTP_REQUEST_SECONDS,
         "Time from the head of an HTTP request to the head of its answer",

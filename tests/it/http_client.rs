@@ -135,6 +135,11 @@ impl Served {
         found.parse().expect("a number")
     }
 
+    /// Returns how many answers had a status code.
+    pub fn answered(&self, status: u16) -> f64 {
+        self.metric(&format!("rewake_http_answers_total{{status=\"{status}\"}}"))
+    }
+
     /// Returns how many clients were turned away for a reason.
     pub fn refused(&self, reason: &str) -> f64 {
         self.metric(&format!("rewake_http_refused_total{{reason=\"{reason}\"}}"))

@@ -101,6 +101,7 @@ fn a_head_that_comes_byte_by_byte_is_given_up_on() {
     client.send(b"G");
     client.answer().expect("an answer").problem(408, "timed-out");
     assert!((served.refused("head_time") - 2.0).abs() < 0.5);
+    assert!((served.answered(408) - 2.0).abs() < 0.5);
 }
 
 #[test]
@@ -158,6 +159,8 @@ fn heads_that_are_none_are_problems() {
         assert!(client.is_closed(), "{shown:?}");
     }
     assert!((served.refused("malformed_head") - 11.0).abs() < 0.5);
+    let counts = [served.answered(400), served.answered(431)];
+    assert!((counts[0] - 8.0).abs() < 0.5 && (counts[1] - 3.0).abs() < 0.5, "{counts:?}");
 }
 
 #[test]
@@ -165,6 +168,7 @@ fn an_address_that_is_too_long_is_a_problem() {
     let served = reading(ServerLimits { head_bytes_max: 128 << 10, ..limits() });
     let path = "x".repeat(70_000);
     served.ask(&format!("GET /{path} HTTP/1.1\r\n\r\n")).problem(414, "address-too-long");
+    assert!((served.answered(414) - 1.0).abs() < 0.5);
 }
 
 #[test]
@@ -215,6 +219,7 @@ fn connections_beyond_the_limit_are_told_so_and_room_is_made_again() {
     assert!(clients.iter_mut().all(Client::is_closed), "idle connections are ended");
     eventually("there is room again", || served.get("/livez").status == 200);
     assert!(served.refused("connections") > 29.5);
+    assert!(served.answered(503) > 29.5);
     eventually("the asking connection is the only one", || {
         served.metric("rewake_http_connections") < 1.5
     });

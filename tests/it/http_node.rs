@@ -236,6 +236,24 @@ fn a_node_that_stops_has_kept_what_it_acknowledged() {
 }
 
 #[test]
+fn a_node_that_was_killed_before_its_genesis_was_logged_gets_it_at_the_next_start() {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let data = scratch.path().join("node");
+    // What such a kill leaves is what `init` makes: a node whose log is empty.
+    rewake("init", &data).expect(0);
+    let words = "--create --accounts 3 --balance 100";
+    for _ in 0..2 {
+        let node = Running::start(words, &data).ready();
+        eventually("genesis is confirmed", || node.get("/v1/accounts/1").status == 200);
+        let account = node.get("/v1/accounts/1").json();
+        assert_eq!(account, json!({"account": 1, "balance": 100, "nonce": 0}));
+        let status = node.get("/v1/status").json();
+        assert_eq!(status["log_head_seq"], 2, "genesis is logged once: {status}");
+        node.end(Signal::TERM, 0);
+    }
+}
+
+#[test]
 fn a_node_that_is_behind_recovers_first() {
     let (_scratch, data) = generated();
     let node = Running::start("", &data).ready();

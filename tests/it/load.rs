@@ -73,7 +73,7 @@ fn connections_that_break_and_a_busy_node_lose_nothing() {
 #[test]
 fn each_kind_of_wrong_node_is_caught() {
     type Expected = fn(&Finding) -> bool;
-    let cases: [(Fault, Check, Expected); 16] = [
+    let cases: [(Fault, Check, Expected); 19] = [
         (Fault::Loses, Check::Kept, |it| matches!(it, Finding::Lost { .. })),
         (Fault::Moves, Check::Kept, |it| matches!(it, Finding::Moved { .. })),
         (Fault::Doubles, Check::Unique, |it| matches!(it, Finding::Twice { .. })),
@@ -81,6 +81,8 @@ fn each_kind_of_wrong_node_is_caught() {
         (Fault::Alters, Check::Contents, |it| matches!(it, Finding::Altered { .. })),
         (Fault::AltersBalance, Check::Supply, |it| matches!(it, Finding::SupplyDiffers { .. })),
         (Fault::AltersBalance, Check::Accounts, is_account),
+        (Fault::Mints, Check::Supply, |it| matches!(it, Finding::StatedSupplyDiffers { .. })),
+        (Fault::Overcounts, Check::Supply, |it| matches!(it, Finding::AppliedDiffers { .. })),
         (Fault::AltersNonce, Check::Accounts, is_account),
         (Fault::ForgetsAccount, Check::Accounts, is_account),
         (Fault::BreaksParent, Check::Chain, |it| {
@@ -96,6 +98,7 @@ fn each_kind_of_wrong_node_is_caught() {
             matches!(it, Finding::CountDiffers { what: "in it", counted: 999, .. })
         }),
         (Fault::FlipsStatus, Check::Receipts, |it| matches!(it, Finding::StatusDiffers { .. })),
+        (Fault::Quarantines, Check::Receipts, |it| matches!(it, Finding::Quarantined { .. })),
         (Fault::Renumbers, Check::Answers, |it| matches!(it, Finding::AnswerDiffers { .. })),
         (Fault::Misnames, Check::Answers, |it| matches!(it, Finding::AnswerNames { .. })),
     ];

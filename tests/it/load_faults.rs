@@ -25,7 +25,7 @@ fn nobody() -> SocketAddr {
 #[test]
 fn a_node_that_does_not_do_its_part_is_named_with_what_it_does() {
     type Expected = fn(&LoadError) -> bool;
-    let cases: [(Fault, Expected); 13] = [
+    let cases: [(Fault, Expected); 14] = [
         (Fault::Refuses, |it| matches!(it, LoadError::Refused { status: 422, .. })),
         (Fault::NeverAcknowledges, |it| matches!(it, LoadError::NotAcknowledged { .. })),
         (Fault::IsAlwaysFull, |it| matches!(it, LoadError::NotAcknowledged { .. })),
@@ -33,6 +33,9 @@ fn a_node_that_does_not_do_its_part_is_named_with_what_it_does() {
         (Fault::HasNoGenesis, |it| matches!(it, LoadError::NoGenesis)),
         (Fault::HasPatches, |it| matches!(it, LoadError::Unmodelled { height: 1, .. })),
         (Fault::AnswersNonsense, |it| {
+            matches!(it, LoadError::Client(ClientError::Unreadable { .. }))
+        }),
+        (Fault::StatesNonsense, |it| {
             matches!(it, LoadError::Client(ClientError::Unreadable { .. }))
         }),
         (Fault::AnswersTooFew, |it| {

@@ -40,12 +40,19 @@ pub enum Fault {
     Alters,
     AltersBalance,
     AltersNonce,
+    /// States another supply than its accounts hold.
+    Mints,
+    /// Counts one transfer too many.
+    Overcounts,
+    /// States a supply that is no number.
+    StatesNonsense,
     ForgetsAccount,
     BreaksParent,
     LacksBlock,
     Misnumbers,
     Miscounts,
     FlipsStatus,
+    Quarantines,
     Forgets,
     Renumbers,
     Misnames,
@@ -196,6 +203,7 @@ impl PaperNode {
             ("GET", ["v1", "accounts", number]) => {
                 Some(self.account(&state, Account(number.parse().expect("a number"))))
             }
+            ("GET", ["v1", "state", key]) => Some(self.number(&state, key)),
             other => panic!("the driver asked for {other:?}"),
         }
     }
@@ -282,7 +290,8 @@ impl PaperNode {
         let mut block = json!({
             "height": height, "order_seq": 1, "digest": digest(height),
             "parent": digest(height - 1), "committed_ms": 1, "txs": txs.len(),
-            "applied": count("applied"), "rejected": count("rejected"), "quarantined": 0,
+            "applied": count("applied"), "rejected": count("rejected"),
+            "quarantined": count("quarantined"),
             "patches": [], "transactions": txs,
         });
         match self.fault {
@@ -308,6 +317,7 @@ impl PaperNode {
             Fault::Moves => tx["seq"] = json!(1_000_000),
             Fault::SharesSeq => tx["seq"] = json!(seq(VICTIM - 1)),
             Fault::Alters => tx["transaction"]["amount"] = json!(5_000),
+            Fault::Quarantines => tx["status"] = json!("quarantined"),
             Fault::FlipsStatus if tx["status"] == "applied" => tx["status"] = json!("rejected"),
             Fault::FlipsStatus => tx["status"] = json!("applied"),
             _ => {}
@@ -357,6 +367,17 @@ impl PaperNode {
             "transactions": all.len(), "page": page.collect::<Vec<_>>(),
             "has_more": rest.len() > limit,
         })
+    }
+
+    fn number(&self, state: &State, key: &str) -> (u16, Value) {
+        let is = |fault| u128::from(self.fault == fault);
+        let number = match key {
+            "73" if self.fault == Fault::StatesNonsense => return (200, json!({"value": "07"})),
+            "73" => u128::from(ACCOUNTS * OPENING) + is(Fault::Mints),
+            "74" => u128::from(state.model.applied()) + is(Fault::Overcounts),
+            other => panic!("the driver asked for the state of {other}"),
+        };
+        (200, json!({"key": key, "value": encode_hex(&number.to_le_bytes())}))
     }
 
     fn account(&self, state: &State, account: Account) -> (u16, Value) {

@@ -7,9 +7,9 @@ use anyhow::Result;
 use super::ServeArgs;
 use crate::cli::{Advised, App, Exit};
 use crate::exec::{Intake, SystemClock};
-use crate::machine::StateMachine as _;
 use crate::machine::ledger::Ledger;
-use crate::store::{Problem, StoreError};
+use crate::machine::{MachineVersion, StateMachine as _};
+use crate::store::{LogHead, Problem, StoreError};
 
 /// Makes the node if that is asked for and the directory holds nothing.
 pub(super) fn where_asked(args: &ServeArgs, app: &App) -> Result<()> {
@@ -20,6 +20,8 @@ pub(super) fn where_asked(args: &ServeArgs, app: &App) -> Result<()> {
     let machine = app.machine(&args.machine)?.version();
     match args.node.dir().create(&machine) {
         Ok(()) => {}
+        // CRASH: between the making of the node and the logging of its genesis; the latter is made up for here.
+        Err(StoreError { problem: Problem::NotEmpty, .. }) if lacks_genesis(args, &machine) => {}
         // Whether that is a node shows when it is opened.
         Err(StoreError { problem: Problem::NotEmpty, .. }) => return Ok(()),
         Err(error) => return Err(error.into()),
@@ -29,6 +31,18 @@ pub(super) fn where_asked(args: &ServeArgs, app: &App) -> Result<()> {
     node.store.settle()?;
     app.output.note(format_args!("made a node of {machine} in {}", args.node.data.display()));
     Ok(())
+}
+
+/// Says whether a node that is there was to have accounts, and has logged nothing yet.
+fn lacks_genesis(args: &ServeArgs, machine: &MachineVersion) -> bool {
+    if !args.genesis.opens_accounts() {
+        return false;
+    }
+    // What cannot be opened is told by the start, which finds the same.
+    args.node.dir().open().is_ok_and(|store| {
+        let log = store.log();
+        log.head() == LogHead::EMPTY && log.machine() == machine.id
+    })
 }
 
 fn check(args: &ServeArgs) -> Result<(), Advised> {

@@ -13,6 +13,7 @@
 //! While the node is not ready the answer is a problem of type `not-ready`; a node that halted goes on to answer
 //! what is asked of it, and takes nothing.
 
+mod large;
 mod query;
 mod submit;
 mod views;
@@ -20,8 +21,9 @@ mod views;
 use axum::Router;
 use axum::routing::{get, post};
 
+use crate::http::budget::Budget;
 use crate::http::door::Inside;
-use crate::http::{Door, Probe, Problem, ProblemKind};
+use crate::http::{Door, Probe, Problem, ProblemKind, ServerLimits};
 use crate::node::Phase;
 
 /// What every handler is given.
@@ -30,6 +32,7 @@ struct Api {
     probe: Probe,
     door: Door,
     batch_txs_max: usize,
+    answers: Budget,
 }
 
 impl Api {
@@ -51,7 +54,8 @@ impl Api {
 }
 
 /// Returns the routes of the interface.
-pub(super) fn routes(probe: Probe, door: Door, batch_txs_max: usize) -> Router {
+pub(super) fn routes(probe: Probe, door: Door, limits: &ServerLimits) -> Router {
+    let (batch_txs_max, answers) = (limits.batch_txs_max, Budget::of_answers(limits));
     Router::new()
         .route("/v1/transactions", post(submit::submit))
         .route("/v1/transactions/{id}", get(query::transaction))
@@ -60,5 +64,5 @@ pub(super) fn routes(probe: Probe, door: Door, batch_txs_max: usize) -> Router {
         .route("/v1/mempool", get(query::mempool))
         .route("/v1/status", get(query::status))
         .route("/v1/{collection}/{name}", get(query::resource))
-        .with_state(Api { probe, door, batch_txs_max })
+        .with_state(Api { probe, door, batch_txs_max, answers })
 }

@@ -1,13 +1,16 @@
 //! Questions: what clients read from a node.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Api;
 use super::views::{BlockJson, MempoolJson, TxJson};
+use super::{Api, large};
 use crate::http::{Problem, ProblemKind};
 use crate::types::{Bytes, Height, Seq, TxId, decode_hex, encode_hex};
 
@@ -86,12 +89,10 @@ pub(super) async fn resource(
 ///  "transactions":[{"id":"…","seq":17,"status":"applied","transaction":{"from":1,"to":2,"amount":5,"nonce":0}}]}
 /// ```
 ///
+/// A block is answered whole; where large ones take as much as they may together, the answer is `queue-full`.
 /// `state_digest` is there on the last block of each batch; keys and values are in hexadecimal digits, and a value of
 /// `null` deletes.
-pub(super) async fn block(
-    State(api): State<Api>,
-    height: Named,
-) -> Result<Json<BlockJson>, Problem> {
+pub(super) async fn block(State(api): State<Api>, height: Named) -> Result<Response, Problem> {
     let inside = api.for_question()?;
     let name = named(height)?;
     let height = match name.as_str() {
@@ -100,7 +101,8 @@ pub(super) async fn block(
     };
     let view = inside.node.block(height).await?;
     let view = view.ok_or_else(|| missing(format!("no confirmed block is {name}")))?;
-    Ok(Json(BlockJson::new(view, inside.dialect.as_ref())))
+    let (bytes, dialect) = (large::block_bytes(&view), Arc::clone(&inside.dialect));
+    large::answer(&api.answers, bytes, move || BlockJson::new(view, dialect.as_ref())).await
 }
 
 fn height_of(digits: &str) -> Result<Height, Problem> {

@@ -18,6 +18,25 @@ pub(in crate::load) fn supply(expected: u128, found: u128) -> Option<Finding> {
     (found != expected).then_some(Finding::SupplyDiffers { expected, found })
 }
 
+/// Holds what the ledger itself says of its supply and of the transfers that it applied against the model.
+///
+/// An account that the model does not know is read by nobody; what was minted into it shows here.
+pub(in crate::load) fn stated(expected: Stated, found: Stated) -> Vec<Finding> {
+    let supply = Finding::StatedSupplyDiffers { expected: expected.supply, found: found.supply };
+    let applied = Finding::AppliedDiffers { expected: expected.applied, found: found.applied };
+    let supply = (found.supply != expected.supply).then_some(supply);
+    supply.into_iter().chain((found.applied != expected.applied).then_some(applied)).collect()
+}
+
+/// The two numbers that the ledger keeps about all accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::load) struct Stated {
+    /// What all accounts hold together.
+    pub(in crate::load) supply: u128,
+    /// How many transfers were applied.
+    pub(in crate::load) applied: u128,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +61,15 @@ mod tests {
         assert_eq!(supply(10, 10), None);
         let differs = Finding::SupplyDiffers { expected: 10, found: 11 };
         assert_eq!(supply(10, 11), Some(differs));
+    }
+
+    #[test]
+    fn another_supply_or_counter_of_the_ledger_itself_is_a_finding() {
+        let expected = Stated { supply: 10, applied: 4 };
+        assert_eq!(stated(expected, expected), []);
+        let supply = Finding::StatedSupplyDiffers { expected: 10, found: 11 };
+        assert_eq!(stated(expected, Stated { supply: 11, ..expected }), [supply]);
+        let applied = Finding::AppliedDiffers { expected: 4, found: 3 };
+        assert_eq!(stated(expected, Stated { applied: 3, ..expected }), [applied]);
     }
 }

@@ -31,7 +31,7 @@ pub enum Check {
     Chain,
     /// Each transaction was applied or refused as the model does it.
     Receipts,
-    /// The accounts hold together what genesis gave them.
+    /// The accounts hold together what genesis gave them, and the ledger's own supply and counter say the same.
     Supply,
     /// Each account holds and has sent what the model says.
     Accounts,
@@ -192,12 +192,36 @@ pub enum Finding {
         /// What the block says.
         found: TxStatus,
     },
+    /// The node did not execute a transfer, which the ledger always applies or refuses.
+    #[error("transaction {id} of block {height} is quarantined, no transfer of the ledger ever is")]
+    Quarantined {
+        /// The transaction.
+        id: TxId,
+        /// The block.
+        height: u64,
+    },
     /// The accounts hold together more or less than genesis gave them.
     #[error("the accounts hold {found} together, genesis gave them {expected}")]
     SupplyDiffers {
         /// What genesis gave.
         expected: u128,
         /// What the accounts hold.
+        found: u128,
+    },
+    /// The ledger states another supply than genesis gave.
+    #[error("the ledger states a supply of {found}, genesis gave {expected}")]
+    StatedSupplyDiffers {
+        /// What genesis gave.
+        expected: u128,
+        /// What the ledger states.
+        found: u128,
+    },
+    /// The ledger counts another number of applied transfers than the model.
+    #[error("the ledger counts {found} applied transfers, the model {expected}")]
+    AppliedDiffers {
+        /// What the model counts.
+        expected: u128,
+        /// What the ledger counts.
         found: u128,
     },
     /// An account is not what the model says.
@@ -227,8 +251,10 @@ impl Finding {
             | Self::HeightDiffers { .. }
             | Self::ParentDiffers { .. }
             | Self::CountDiffers { .. } => Check::Chain,
-            Self::StatusDiffers { .. } => Check::Receipts,
-            Self::SupplyDiffers { .. } => Check::Supply,
+            Self::StatusDiffers { .. } | Self::Quarantined { .. } => Check::Receipts,
+            Self::SupplyDiffers { .. }
+            | Self::StatedSupplyDiffers { .. }
+            | Self::AppliedDiffers { .. } => Check::Supply,
             Self::AccountDiffers { .. } => Check::Accounts,
         }
     }

@@ -47,7 +47,7 @@ impl Budget {
 
     /// Makes the budget of a server's answers; one answer always fits in.
     pub(super) fn of_answers(limits: &ServerLimits) -> Self {
-        let kib = limits.answers_bytes_max.div_ceil(1 << 10).max(1).min(Semaphore::MAX_PERMITS);
+        let kib = limits.answers_bytes_max.div_ceil(1 << 10).clamp(1, Semaphore::MAX_PERMITS);
         Self { kib: Arc::new(Semaphore::new(kib)), body_bytes_max: kib.saturating_mul(1 << 10) }
     }
 

@@ -34,7 +34,7 @@ fn a_directory_without_a_node_and_one_that_is_taken_are_told_apart() {
 #[test]
 fn a_received_transaction_keeps_its_first_position() {
     let node = faulty_node(&Faulty::default());
-    let first = node.append(vec![script(1, "put a 1"), script(2, "put a 1"), script(1, "put a 9")]);
+    let first = node.append(vec![script(1, "put a 1"), script(2, "put a 1"), script(1, "put a 1")]);
     let places: Vec<_> = first.iter().map(|one| (one.seq.get(), one.is_new)).collect();
     assert_eq!(places, [(1, true), (2, true), (1, false)]);
     let before = node.dir.open().expect("a node").log().head();
@@ -145,7 +145,7 @@ fn stored_bytes_that_are_never_written_are_named() {
     let problem = store.log().event(seq(1)).expect_err("no digest").problem;
     assert!(matches!(problem, Problem::Damaged(_)), "{problem:?}");
     // A number that no column can hold.
-    let problem = store.main().block_from(Height(u64::MAX)).expect_err("no height").problem;
+    let problem = store.main().body(Height(u64::MAX)).expect_err("no height").problem;
     assert!(matches!(problem, Problem::Sql(_)), "{problem:?}");
     drop(store);
     assert_eq!(node.examine().err().expect("damage").label, Label::ChainBrokenAfter);

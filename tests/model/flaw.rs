@@ -6,7 +6,9 @@ pub enum Flaw {
     /// A transaction that the log holds already is answered before the log was armed.
     AnswersKnownUnarmed,
     /// The first checkpoint after an opening trusts a sync that passes over frames the kernel takes for clean.
-    ChecksPointOverHole,
+    CheckpointsOverHole,
+    /// The same in main.db.
+    CheckpointsOverHoleOfMain,
     /// The slots of the witness are written in turn, whether or not the other one was synced.
     WritesSlotsInTurn,
     /// The caller is answered before the COMMIT.

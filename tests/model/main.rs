@@ -9,6 +9,8 @@ mod database;
 #[cfg(test)]
 mod flaw;
 #[cfg(test)]
+mod flaws;
+#[cfg(test)]
 mod list;
 #[cfg(test)]
 mod names;

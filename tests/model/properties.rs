@@ -62,9 +62,7 @@ const ALWAYS: &[Rule] = &[
 ];
 
 const SOMETIMES: &[Rule] = &[
-    ("in_sync, with blocks", |_, state| {
-        is_found(state, Label::InSync) && state.blocks().len() > 0
-    }),
+    ("in_sync, with blocks", |_, state| is_found(state, Label::InSync) && state.blocks().len() > 0),
     ("behind", |_, state| is_found(state, Label::Behind)),
     ("never_committed", |_, state| is_found(state, Label::NeverCommitted)),
     ("an unknown outcome turned out durable", |_, state| {
@@ -81,15 +79,12 @@ const SOMETIMES: &[Rule] = &[
     }),
     ("the witness lags behind what was acknowledged", |_, state| {
         let marked = state.witness.mark().map_or(0, |mark| mark.seq);
-        let acknowledged = (1..=state.oracle.submitted).filter(|id| {
-            state.oracle.is_acknowledged(*id) && state.oracle.position(*id) > marked
-        });
+        let acknowledged = (1..=state.oracle.submitted)
+            .filter(|id| state.oracle.is_acknowledged(*id) && state.oracle.position(*id) > marked);
         state.process.is_none() && acknowledged.count() > 0
     }),
     ("a slot of the witness is torn", |_, state| state.witness.has_torn_slot()),
-    ("the block head went back", |_, state| {
-        state.blocks().len() < state.oracle.reported.len()
-    }),
+    ("the block head went back", |_, state| state.blocks().len() < state.oracle.reported.len()),
     ("a rehearsal is resumed", |_, state| {
         let process = state.process.as_ref();
         process.is_some_and(|process| process.resumed && process.spilled > 0)
@@ -164,4 +159,9 @@ fn calm(protocol: &Protocol, state: &State) -> Option<Action> {
         return None;
     }
     order.into_iter().find(|action| actions.contains(action))
+}
+
+/// Says whether a property is one that must hold in some state rather than in every one.
+pub fn is_sometimes(property: &Property<Protocol>) -> bool {
+    !property.expectation.discovery_is_failure()
 }

@@ -167,7 +167,7 @@ impl Protocol {
             }
             Action::Known { id } => state.oracle.acknowledge(id),
             Action::MovePages => {
-                if !process.armed && !self.has(Flaw::ChecksPointOverHole) {
+                if !process.armed && !self.has(Flaw::CheckpointsOverHole) {
                     state.log.rewrite();
                 }
                 state.log.move_pages(process.head);
@@ -261,7 +261,9 @@ impl Protocol {
                 process.resumed = false;
             }
             Action::MoveMainPages => {
-                // NOTE: what makes the log's frames durable at an opening does the same for those of main.db.
+                if !self.has(Flaw::CheckpointsOverHoleOfMain) {
+                    state.main.rewrite();
+                }
                 state.main.move_pages(state.main.rows.len());
                 process.main_moved = true;
             }

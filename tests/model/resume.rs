@@ -33,8 +33,8 @@ pub fn find(protocol: &Protocol, state: &State, process: &Process) -> List {
     let orders = state.orders(process.head);
     for (index, id) in spilled().filter(|(index, _)| height_of(*index) >= start) {
         // Order, position and chain digest are those of the log, and no order lies between.
-        let holds = orders.at(height_of(index)) == Some(*id)
-            && height_of(index) == start + found.len();
+        let holds =
+            orders.at(height_of(index)) == Some(*id) && height_of(index) == start + found.len();
         if !unseen && !holds {
             return List::default();
         }

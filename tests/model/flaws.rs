@@ -26,7 +26,9 @@ fn found_out(protocol: Protocol) -> Vec<&'static str> {
                 steps.len(),
                 checker.unique_state_count()
             );
-            steps.iter().for_each(|step| println!("    {step:?}"));
+            for step in &steps {
+                println!("    {step:?}");
+            }
             broken.push(name);
         }
     }

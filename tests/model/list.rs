@@ -11,7 +11,7 @@ pub struct List {
 }
 
 impl List {
-    pub fn len(&self) -> u8 {
+    pub fn len(self) -> u8 {
         self.len
     }
 
@@ -20,11 +20,11 @@ impl List {
     }
 
     /// Returns the item at a position, counted from one.
-    pub fn at(&self, position: u8) -> Option<u8> {
+    pub fn at(self, position: u8) -> Option<u8> {
         self.as_slice().get(usize::from(position).checked_sub(1)?).copied()
     }
 
-    pub fn last(&self) -> Option<u8> {
+    pub fn last(self) -> Option<u8> {
         self.at(self.len)
     }
 

@@ -35,7 +35,7 @@ impl Protocol {
         !process.armed && !self.has(Flaw::NeverArms)
     }
 
-    fn down(&self, state: &State, actions: &mut Vec<Action>) {
+    fn down(state: &State, actions: &mut Vec<Action>) {
         if examine(state).1 != Obligation::Refuse {
             actions.push(Action::Open);
         }
@@ -99,7 +99,7 @@ impl Protocol {
         if behind && !process.resumed && (!unarmed || self.has(Flaw::RehearsesUnarmed)) {
             actions.push(Action::Resume);
         }
-        if process.resumed && self.next_order(state, process).is_some() {
+        if process.resumed && Self::next_order(state, process).is_some() {
             actions.push(Action::Rehearse);
         }
         if process.resumed && process.rehearsed.len() > process.spilled {
@@ -107,7 +107,7 @@ impl Protocol {
         }
     }
 
-    fn next_order(&self, state: &State, process: &Process) -> Option<u8> {
+    fn next_order(state: &State, process: &Process) -> Option<u8> {
         let done = state.blocks().len() + process.rehearsed.len();
         state.orders(process.head).at(done + 1)
     }
@@ -238,7 +238,7 @@ impl Protocol {
                 process.resumed = true;
             }
             Action::Rehearse => {
-                let next = self.next_order(state, process).unwrap();
+                let next = Self::next_order(state, process).unwrap();
                 process.rehearsed.push(next);
             }
             Action::Spill => crate::resume::spill(state, process),
@@ -347,7 +347,7 @@ impl Model for Protocol {
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         match &state.process {
-            None => self.down(state, actions),
+            None => Self::down(state, actions),
             Some(process) => self.up(state, process, actions),
         }
         if state.faults.losses < self.losses_max {

@@ -27,6 +27,7 @@ pub struct Spilled {
 }
 
 /// What a process that has the node open holds in memory.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, in any combination")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Process {
     /// How far the log goes, as the process knows it.

@@ -65,9 +65,8 @@ fn the_protocol_holds_where_faults_follow_faults() {
 }
 
 #[test]
-fn a_witness_that_is_never_synced_accuses_nobody_as_long_as_no_loss_of_power_tears_it() {
-    let flaw = Some(Flaw::NeverSyncsWitness);
-    let (states, missed) = walk(Protocol { flaw, torn_max: 0, ..DEEP });
-    assert!(states > 50_000, "the walk was cut short");
-    assert_eq!(missed, ["behind"]);
+fn slots_that_are_written_in_turn_stand_one_torn_write_of_one_loss_of_power() {
+    let flaw = Some(Flaw::WritesSlotsInTurn);
+    let (states, _) = walk(Protocol { flaw, torn_max: 1, crashes_max: 0, ..DEEP });
+    assert!(states > 1_000, "the walk was cut short");
 }

@@ -1,7 +1,8 @@
 //! The witness: a file outside the database that knows how far the log had been acknowledged.
 //!
 //! SQLite answers a cut write-ahead log with an older, healthy-looking database; only something outside it can tell.
-//! Two slots of 64 bytes, a page apart, are written in turn, so that a torn write leaves the other one whole:
+//! There are two slots of 64 bytes, a page apart. One is written until it is synced, then the other: whatever a power cut
+//! does to the writes since the last sync, the slot that was synced is whole.
 //! `magic [8] · turn u64 · seq u64 · chain [32] · checksum [8]`, little-endian; the checksum is the beginning of the
 //! BLAKE3 digest of the bytes before it. A `seq` of zero says that nothing was acknowledged yet.
 
@@ -27,6 +28,8 @@ pub(crate) struct Witness {
     file: Box<dyn MediumFile>,
     path: PathBuf,
     turn: u64,
+    /// The slot that is written until the next sync: 0 or 1. The other one is on the disk.
+    slot: u64,
     mark: WitnessMark,
 }
 
@@ -38,10 +41,11 @@ impl Witness {
         mark: WitnessMark,
     ) -> Result<Self, StoreError> {
         let file = medium.create(path).map_err(|error| StoreError::io(path, "creating", &error))?;
-        let mut witness = Self { file, path: path.to_owned(), turn: 0, mark };
-        witness.write(mark)?;
-        witness.write(mark)?;
-        witness.sync()?;
+        let mut witness = Self { file, path: path.to_owned(), turn: 0, slot: 1, mark };
+        for _slot in 0..2 {
+            witness.write(mark)?;
+            witness.sync()?;
+        }
         Ok(witness)
     }
 
@@ -59,12 +63,14 @@ impl Witness {
         let mut bytes = [0u8; FILE_BYTES];
         let read = file.read_exact_at(&mut bytes, 0);
         read.map_err(|error| StoreError::io(path, "reading", &error))?;
-        let slots = bytes.chunks(STRIDE).filter_map(|page| read_slot(page.get(..SLOT)?));
-        let Some((turn, mark)) = slots.max_by_key(|(turn, _)| *turn) else {
+        let slots = (0..).zip(bytes.chunks(STRIDE));
+        let slots = slots.filter_map(|(slot, page)| Some((slot, read_slot(page.get(..SLOT)?)?)));
+        let Some((slot, (turn, mark))) = slots.max_by_key(|(_, (turn, _))| *turn) else {
             let found = "neither of its slots is whole".to_owned();
             return Err(StoreError::new(path, Problem::Foreign(found)));
         };
-        Ok(Self { file, path: path.to_owned(), turn, mark })
+        // The newer slot is the one that an earlier process may not have synced: it is gone on with.
+        Ok(Self { file, path: path.to_owned(), turn, slot, mark })
     }
 
     /// Returns the highest acknowledged position and its chain digest.
@@ -73,11 +79,11 @@ impl Witness {
         self.mark
     }
 
-    /// Writes a new mark over the older slot. It survives the process at once, and a power cut after the next sync:
+    /// Writes a new mark. It survives the process at once, and a power cut after the next sync:
     /// a witness that lags behind the log notices less, but never accuses falsely.
     pub(crate) fn write(&mut self, mark: WitnessMark) -> Result<(), StoreError> {
         let turn = self.turn.saturating_add(1);
-        let at = (turn % 2).saturating_mul(STRIDE as u64);
+        let at = self.slot.saturating_mul(STRIDE as u64);
         let written = self.file.write_all_at(&slot_bytes(turn, mark), at);
         written.map_err(|error| StoreError::io(&self.path, "writing", &error))?;
         (self.turn, self.mark) = (turn, mark);
@@ -85,8 +91,11 @@ impl Witness {
     }
 
     /// Makes the last mark survive a power cut.
-    pub(crate) fn sync(&self) -> Result<(), StoreError> {
-        self.file.sync().map_err(|error| StoreError::io(&self.path, "syncing", &error))
+    pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
+        self.file.sync().map_err(|error| StoreError::io(&self.path, "syncing", &error))?;
+        // CRASH: from here on a torn write of the other slot leaves this one.
+        self.slot = 1 - self.slot.min(1);
+        Ok(())
     }
 }
 

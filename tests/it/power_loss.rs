@@ -208,7 +208,8 @@ impl Teller<'_> {
             self.live_on(&disk, before, true, Extent::End);
             for number in 1..=disk.faults().0 {
                 for lasting in [Lasting::Once, Lasting::ForEver] {
-                    if numbers.below(amount.fault_one_in) == 0 {
+                    // The first of each is always tried, so that none goes without.
+                    if number == 1 || numbers.below(amount.fault_one_in) == 0 {
                         let fault = Fault { call, number, kind, lasting };
                         self.refuse_at(base, before, fault);
                     }

@@ -83,7 +83,7 @@ impl Action {
             Self::Arm => &[(LOG, "arm"), ("store/witness.rs", "sync")],
             Self::Settle => &[(LOG, "settle"), ("store/witness.rs", "sync")],
             Self::Resume => &[("exec/sandbox.rs", "open"), ("exec/resume.rs", "find")],
-            Self::Rehearse => &[("exec/recover.rs", "rehearse"), ("exec/sandbox.rs", "keep")],
+            Self::Rehearse => &[("exec/isolate.rs", "rehearse"), ("exec/sandbox.rs", "keep")],
             Self::Spill => &[("exec/sandbox.rs", "spill_memory")],
             Self::Write | Self::WriteState | Self::WriteRow => {
                 &[("exec/commit.rs", "write"), ("store/main_db.rs", "commit")]

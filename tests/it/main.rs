@@ -104,4 +104,6 @@ mod scripted;
 #[cfg(test)]
 mod simulated;
 #[cfg(test)]
+mod sweep;
+#[cfg(test)]
 mod telemetry;

@@ -34,6 +34,13 @@ impl Node {
         Self { dir, registry, _scratch: scratch }
     }
 
+    /// Names a directory in which there is no node.
+    pub fn nowhere() -> Self {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let dir = DataDir::new(scratch.path().join("node"));
+        Self { dir, registry: Registry::built_in(), _scratch: scratch }
+    }
+
     /// Returns another node with a copy of the files.
     pub fn copy(&self) -> Self {
         let scratch = tempfile::tempdir().expect("a scratch directory");

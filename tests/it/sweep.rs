@@ -1,0 +1,266 @@
+//! The program's system calls, one after the other: it is killed at each, refused by each, and lied to by each sync.
+//!
+//! `REWAKE_CRASH_SUITE` chooses how much of it is done, as for the power losses; `REWAKE_SWEEP_PROGRAM` names another
+//! build of the program, such as the released one.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rewake::exec::Outcome;
+use rewake::generate::Workload;
+use rewake::store::Problem;
+use rewake::types::Digest;
+
+use crate::crash_points::{STRACE, has_strace};
+use crate::kill::check;
+use crate::nodes::{Node, fill};
+use crate::scripted::{await_unlocked, blocks};
+
+/// The calls by which the program changes files, and what it opens.
+const CALLS: [&str; 9] =
+    ["pwrite64", "write", "fdatasync", "fsync", "ftruncate", "unlink", "rename", "mkdir", "openat"];
+const FILES: [&str; 8] = [
+    "",
+    "log.db",
+    "log.db-wal",
+    "main.db",
+    "main.db-wal",
+    "sandbox.db",
+    "sandbox.db-wal",
+    "WITNESS",
+];
+const THREADS: usize = 2;
+
+/// What is done to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fault {
+    Kill,
+    IoOnce,
+    IoForEver,
+    FullOnce,
+    FullForEver,
+    /// It says that it did what it did not.
+    Lie,
+}
+
+const FAULTS: [Fault; 6] =
+    [Fault::Kill, Fault::IoOnce, Fault::IoForEver, Fault::FullOnce, Fault::FullForEver, Fault::Lie];
+
+impl Fault {
+    /// Returns what strace is told; `None` where such a call cannot have this fault.
+    fn inject(self, call: &str, number: usize) -> Option<String> {
+        let takes_room = matches!(call, "pwrite64" | "openat" | "mkdir" | "rename");
+        let what = match self {
+            Self::Kill => format!("signal=SIGKILL:when={number}"),
+            // A terminal that takes nothing is no matter of the disk.
+            _ if call == "write" => return None,
+            Self::IoOnce => format!("error=EIO:when={number}"),
+            Self::IoForEver => format!("error=EIO:when={number}+"),
+            Self::FullOnce if takes_room => format!("error=ENOSPC:when={number}"),
+            Self::FullForEver if takes_room => format!("error=ENOSPC:when={number}+"),
+            // Without a loss of power nobody sees the difference, so that it has to end well.
+            Self::Lie if call == "fsync" => format!("retval=0:when={number}+"),
+            Self::FullOnce | Self::FullForEver | Self::Lie => return None,
+        };
+        Some(format!("inject={call}:{what}"))
+    }
+}
+
+/// A command of the program, and what there is before it.
+struct Work {
+    words: &'static str,
+    template: Option<Node>,
+    /// Says what is wrong with what it left; whether it ended well is known.
+    judge: Box<dyn Fn(&Node, bool) + Sync>,
+}
+
+/// A node that is behind: three blocks and a mempool.
+fn behind() -> Node {
+    let node = Node::ledger();
+    let workload =
+        Workload { accounts: 6, transfers: 14, block_txs: 4, mempool: 2, ..Workload::default() };
+    fill(&node, &workload);
+    node
+}
+
+fn works() -> Vec<Work> {
+    let mut works = vec![
+        Work {
+            words: "init --accounts 3",
+            template: None,
+            judge: Box::new(|node, _| {
+                if let Some(rows) = made(node) {
+                    assert!(rows.len() <= 1, "genesis alone: {rows:?}");
+                }
+            }),
+        },
+        {
+            let words = "generate --accounts 6 --transfers 14 --block-txs 4 --mempool 2 \
+                 --unconfirmed-blocks 2";
+            let undisturbed = Node::nowhere();
+            let ended = command(words, undisturbed.dir.path()).status().expect("it runs");
+            assert!(ended.success(), "{words}: {ended:?}");
+            undisturbed.recover();
+            let whole = made(&undisturbed).expect("it was made");
+            let judge = move |node: &Node, ended_well: bool| {
+                let rows = made(node).unwrap_or_default();
+                assert!(whole.starts_with(&rows), "{rows:?} of {whole:?}");
+                assert!(!ended_well || rows.len() == whole.len(), "it left blocks out");
+            };
+            Work { words, template: None, judge: Box::new(judge) }
+        },
+    ];
+    for words in [
+        "recover --commit restore --gate all",
+        "recover --commit restore --gate all --memory 0",
+        "recover --commit restore --gate batch --batch-txs 4 --memory 0",
+        "recover --commit reexecute --gate all",
+        "recover --commit reexecute --gate batch --batch-txs 4 --memory 0",
+    ] {
+        let template = behind();
+        let undisturbed = template.copy();
+        let digest = undisturbed.recover().state_digest;
+        // Only one can have it open.
+        let undisturbed = Mutex::new(undisturbed);
+        let judge = move |node: &Node, ended_well: bool| {
+            let report = node.recover();
+            assert!(!ended_well || report.outcome == Outcome::InSync, "it left work undone");
+            assert_eq!(report.state_digest, digest);
+            check(node, &lock(&undisturbed), digest);
+        };
+        works.push(Work { words, template: Some(template), judge: Box::new(judge) });
+    }
+    works.push({
+        let undisturbed = behind();
+        let digest = undisturbed.recover().state_digest;
+        let template = undisturbed.copy();
+        std::fs::remove_file(template.dir.file("main.db")).expect("it is there");
+        let _ = std::fs::remove_file(template.dir.file("main.db-wal"));
+        let undisturbed = Mutex::new(undisturbed);
+        let judge = move |node: &Node, _: bool| {
+            // Where it was not made again yet, it has to be asked for again.
+            let again = command("recover --rebuild-main", node.dir.path()).status();
+            assert!(again.expect("it runs").success(), "it cannot be made again");
+            check(node, &lock(&undisturbed), digest);
+        };
+        let words = "recover --rebuild-main";
+        Work { words, template: Some(template), judge: Box::new(judge) }
+    });
+    works
+}
+
+/// Returns what each block of a node changed, as a digest, once it is recovered; `None` where there is no node.
+fn made(node: &Node) -> Option<Vec<Digest>> {
+    match node.dir.open() {
+        Err(error) if error.problem == Problem::NotInitialized => return None,
+        opened => drop(opened.expect("a whole node or none")),
+    }
+    node.recover();
+    let again = node.recover();
+    assert_eq!(again.outcome, Outcome::InSync, "a second recovery finds nothing to do");
+    let rows = blocks(&node.dir.open().expect("a sound node"));
+    Some(rows.iter().map(|row| row.changes_digest).collect())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn binary() -> PathBuf {
+    let named = std::env::var_os("REWAKE_SWEEP_PROGRAM");
+    named.map_or_else(|| env!("CARGO_BIN_EXE_rewake").into(), PathBuf::from)
+}
+
+fn command(words: &str, data: &Path) -> Command {
+    let mut command = Command::new(binary());
+    command.args(words.split_whitespace()).arg("--data").arg(data);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// Does one thing to one call; says whether it came to that.
+fn hit(work: &Work, call: &str, fault: Fault, number: usize) -> Option<bool> {
+    let inject = fault.inject(call, number)?;
+    let node = work.template.as_ref().map_or_else(Node::nowhere, Node::copy);
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let trace = scratch.path().join("trace");
+    let mut traced = Command::new(STRACE);
+    traced.args(["-f", "-qq", "-e", &format!("trace={call}"), "-e", &inject, "-o"]).arg(&trace);
+    if call == "openat" {
+        // What the system opens to start a program is none of its own.
+        for name in FILES {
+            traced.arg("-P").arg(node.dir.file(name));
+        }
+    }
+    traced.arg(binary()).args(work.words.split_whitespace()).arg("--data").arg(node.dir.path());
+    let output = traced.stdin(Stdio::null()).output().expect("it runs");
+    let at = format!("{} {inject}", work.words);
+    let (status, said) = (output.status, String::from_utf8_lossy(&output.stderr).into_owned());
+    let fired = match fault {
+        Fault::Kill => status.signal() == Some(9),
+        _ => std::fs::read_to_string(&trace).expect("a trace").contains("(INJECTED)"),
+    };
+    let is_killed = fault == Fault::Kill && fired;
+    assert!(is_killed || status.code().is_some(), "{at}: {status:?}");
+    assert!(!said.contains("panicked"), "{at}: {said}");
+    let ended_well = status.success();
+    assert!(ended_well || fired, "{at}: {status:?} {said}");
+    assert!(ended_well || fault != Fault::Lie, "{at}: {status:?} {said}");
+    if node.dir.file("LOCK").exists() {
+        // The tracer may be gone before the last thread of the program is.
+        let is_open = || !matches!(node.dir.open(), Err(error) if error.problem == Problem::Busy);
+        if !is_open() {
+            await_unlocked(&node);
+        }
+    }
+    let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        (work.judge)(&node, ended_well);
+    }));
+    assert!(judged.is_ok(), "to see it again: strace -f -e {inject} rewake {}", work.words);
+    Some(fired)
+}
+
+#[test]
+fn the_program_survives_a_fault_in_any_of_its_system_calls() {
+    if !has_strace() {
+        return;
+    }
+    let stride = match std::env::var("REWAKE_CRASH_SUITE").as_deref() {
+        Ok("full") => 1,
+        Ok(_) => 4,
+        Err(_) => 1_000,
+    };
+    let works = works();
+    let mut rows = Vec::new();
+    for (work, call) in works.iter().flat_map(|work| CALLS.map(|call| (work, call))) {
+        rows.extend(FAULTS.map(|fault| (work, call, fault)));
+    }
+    let (next, reached) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while let Some((work, call, fault)) = rows.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    // The first number beyond the calls of every thread meets none.
+                    let numbers = (1..).step_by(stride);
+                    let hits = numbers
+                        .map_while(|number| hit(work, call, *fault, number))
+                        .take_while(|fired| *fired)
+                        .count();
+                    *lock(&reached).entry((*fault, *call)).or_insert(0) += hits;
+                }
+            });
+        }
+    });
+    let reached = reached.into_inner().expect("no holder panics");
+    let points: usize = reached.values().sum();
+    println!("system calls of {}: {points} points {reached:?}", binary().display());
+    for ((fault, call), hits) in &reached {
+        let is_possible = fault.inject(call, 1).is_some();
+        assert_eq!(*hits > 0, is_possible, "{fault:?} at {call} was never reached");
+    }
+}

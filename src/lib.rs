@@ -22,4 +22,5 @@ pub mod reproduce;
 pub mod state;
 pub mod store;
 pub mod telemetry;
+pub mod torture;
 pub mod types;

@@ -51,6 +51,19 @@ fn listen() -> Result<()> {
     spawned.map(drop).context("no thread for signals can be started")
 }
 
+/// Has this process get an error where a file may not grow any more, rather than be killed by the system.
+///
+/// # Errors
+/// Where signals cannot be listened to.
+pub(crate) fn outlive_file_limit() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let within = runtime.enter();
+    // Whoever listens once is never killed by it again, also when nobody listens any more.
+    let heard = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
+    drop(within);
+    heard.map(drop).context("the signal of the file limit cannot be listened to")
+}
+
 async fn answer(mut interrupt: (Signal, i32), mut terminate: (Signal, i32)) {
     loop {
         let number = tokio::select! {

@@ -26,7 +26,7 @@ pub(crate) const LOCK: &str = "LOCK";
 #[derive(Clone, Debug)]
 pub struct DataDir {
     path: PathBuf,
-    medium: &'static dyn Medium,
+    pub(super) medium: &'static dyn Medium,
 }
 
 impl PartialEq for DataDir {
@@ -125,9 +125,7 @@ impl DataDir {
     /// # Errors
     /// As [`DataDir::open`].
     pub fn open_with(&self, repairs: Repairs) -> Result<Store, StoreError> {
-        if ![LOG, MAIN, WITNESS, LOCK].iter().any(|name| self.has(name)) {
-            return Err(StoreError::new(&self.path, Problem::NotInitialized));
-        }
+        self.check_made()?;
         let lock = Lock::take(self.medium, &self.file(LOCK))?;
         let log = Log::open(self.medium, &self.file(LOG), |head| self.open_witness(repairs, head))?;
         if repairs.rebuild_main && !self.has(MAIN) {
@@ -175,8 +173,16 @@ impl DataDir {
         sync_dir(self.medium, &self.path)
     }
 
+    /// Refuses a directory in which no file of a node is.
+    pub(super) fn check_made(&self) -> Result<(), StoreError> {
+        if [LOG, MAIN, WITNESS, LOCK].iter().any(|name| self.has(name)) {
+            return Ok(());
+        }
+        Err(StoreError::new(&self.path, Problem::NotInitialized))
+    }
+
     /// Says whether one of its names is taken.
-    fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.medium.look(&self.file(name)).is_ok()
     }
 }

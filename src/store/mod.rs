@@ -2,6 +2,7 @@
 
 mod blocks;
 mod connection;
+mod copy;
 mod error;
 mod file_system;
 mod index;

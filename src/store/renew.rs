@@ -38,7 +38,7 @@ pub(crate) fn renew(medium: &dyn Medium, database: &Path) -> Result<(), StoreErr
     renewed.map_err(|error| StoreError::io(&wal, "renewing", &error))
 }
 
-fn copy(from: &dyn MediumFile, to: &dyn MediumFile) -> std::io::Result<()> {
+pub(crate) fn copy(from: &dyn MediumFile, to: &dyn MediumFile) -> std::io::Result<()> {
     let (bytes, mut at) = (from.bytes()?, 0);
     while at < bytes {
         let left = usize::try_from(bytes.saturating_sub(at)).unwrap_or(CHUNK_BYTES);

@@ -26,6 +26,7 @@ const FLOORS: &[(&str, usize)] = &[
     ("node", 10),
     ("http", 11),
     ("load", 11),
+    ("torture", 11),
     ("cli", 12),
 ];
 

@@ -105,3 +105,5 @@ mod scripted;
 mod simulated;
 #[cfg(test)]
 mod telemetry;
+#[cfg(test)]
+mod torture;

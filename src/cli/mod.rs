@@ -121,10 +121,10 @@ commands! {
     Torture(torture::TortureArgs) => torture::run,
     /// Is a recovery that torture strikes
     #[command(hide = true)]
-    TortureRecover(torture::RecoverArgs) => torture::run_recover,
+    TortureRecover(torture::LimitedRecoverArgs) => torture::run_recover,
     /// Is an appending process that torture strikes
     #[command(hide = true)]
-    TortureAppend(torture::AppendArgs) => torture::run_append,
+    TortureAppend(torture::LimitedAppendArgs) => torture::run_append,
     /// Is the node that the demonstration kills
     #[command(hide = true)]
     DemoNode(demo::DemoNodeArgs) => demo::run_node,

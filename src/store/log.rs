@@ -6,7 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::codec::CodecError;
 use crate::event::{EventBody, Kind, chain_digest};
-use crate::store::connection::{Database, Durability};
+use crate::fail_point::Point;
+use crate::store::connection::{Database, Durability, pass};
 use crate::store::index::RecentIds;
 use crate::store::medium::Medium;
 use crate::store::witness::Witness;
@@ -151,13 +152,16 @@ impl Log {
         let first = self.head.next();
         self.arm()?;
         self.load_recent()?;
+        self.database.pass(Point::AppendBegin)?;
         let Self { database, recent, head, .. } = self;
         let lot = recent.as_ref().filter(|recent| recent.is_full());
         let head = database.transaction(|sql| {
             if let Some(lot) = lot {
                 lot.write(sql, head.seq)?;
             }
-            insert(sql, *head, now, events)
+            let head = insert(sql, *head, now, events)?;
+            pass(Point::AppendStaged)?;
+            Ok(head)
         })?;
         if lot.is_some() {
             self.recent = Some(RecentIds::default());
@@ -179,11 +183,12 @@ impl Log {
     }
 
     fn acknowledge(&mut self, head: LogHead) -> Result<(), StoreError> {
+        self.database.pass(Point::AppendCommitted)?;
         self.witness.write(head)?;
         if self.database.checkpoint_if_large()? {
             self.witness.sync()?;
         }
-        Ok(())
+        self.database.pass(Point::AppendWitnessed)
     }
 
     /// Makes what an earlier process left in the write-ahead log durable, before anything is acknowledged on top.
@@ -194,9 +199,13 @@ impl Log {
     /// [`StoreError`] where the checkpoint does not succeed completely.
     pub fn arm(&mut self) -> Result<(), StoreError> {
         if !self.armed {
+            self.database.pass(Point::ArmBegin)?;
             self.database.checkpoint()?;
+            self.database.pass(Point::ArmCheckpointed)?;
             self.database.sync_names()?;
+            self.database.pass(Point::ArmNamed)?;
             self.witness.write(self.head)?;
+            self.database.pass(Point::ArmWitness)?;
             self.witness.sync()?;
             self.armed = true;
         }

@@ -165,12 +165,13 @@ impl Crash<'_> {
         let repairs = Repairs { rebuild_main: true, ..Repairs::default() };
         let node = examine(&data, self.registry, repairs)?;
         let batch_txs = (node.backlog.txs / BATCHES).max(1);
-        // Two recoveries that each commit one batch: the first ends in an orderly way, the second as a crash does.
-        let (node, _) = Recovery::new(node, self.one_batch(batch_txs)).run()?;
+        // Recoveries that each commit one batch: two end in an orderly way, the last as a crash does.
+        let (mut node, _) = Recovery::new(node, self.one_batch(batch_txs)).run()?;
         scratch::copy(dir, older)?;
-        append(&node, 1)?;
-        let (node, _) = Recovery::new(node, self.one_batch(batch_txs)).advance()?;
-        append(&node, 2)?;
+        append(&mut node, 1)?;
+        let (node, _) = Recovery::new(node, self.one_batch(batch_txs)).run()?;
+        let (mut node, _) = Recovery::new(node, self.one_batch(batch_txs)).advance()?;
+        append(&mut node, 2)?;
         // CRASH: what is copied while the node is open is what a kill at this moment leaves.
         scratch::copy(dir, crashed)?;
         drop(node);
@@ -195,10 +196,11 @@ impl Crash<'_> {
 }
 
 /// Logs one lot of transactions that nobody orders.
-fn append(node: &Examined, seed: u64) -> Result<(), TortureError> {
+fn append(node: &mut Examined, seed: u64) -> Result<(), TortureError> {
     let lot = Appends::of(node, seed).map_err(|error| unreadable(&error.into()))?.next();
     let mut intake = Intake::new(node, Arc::new(SystemClock));
-    Ok(intake.append(lot.unwrap_or_default()).map(drop)?)
+    intake.append(lot.unwrap_or_default())?;
+    Ok(node.catch_up()?)
 }
 
 fn unreadable(Finding(how): &Finding) -> TortureError {

@@ -54,6 +54,8 @@ pub enum Subject {
     Witness,
     /// `sandbox.db`.
     Sandbox,
+    /// The write-ahead log of `sandbox.db`.
+    SandboxWal,
 }
 
 /// A kind of round.
@@ -82,13 +84,14 @@ const OF_FILES: [Fault; 6] = [
     Fault::TakeAway,
 ];
 const PROCESSES: [Subject; 3] = [Subject::Rebuild, Subject::Resume, Subject::Append];
-const FILES: [Subject; 6] = [
+const FILES: [Subject; 7] = [
     Subject::Log,
     Subject::LogWal,
     Subject::Main,
     Subject::MainWal,
     Subject::Witness,
     Subject::Sandbox,
+    Subject::SandboxWal,
 ];
 
 impl Kind {
@@ -115,6 +118,7 @@ impl Subject {
             Self::MainWal => Some("main.db-wal"),
             Self::Witness => Some("WITNESS"),
             Self::Sandbox => Some("sandbox.db"),
+            Self::SandboxWal => Some("sandbox.db-wal"),
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// The rooms from the ground up. A room names rooms of its own floor's number or below.
 const FLOORS: &[(&str, usize)] = &[
     ("types", 0),
+    ("fail_point", 0),
     ("codec", 1),
     ("event", 2),
     ("block", 2),

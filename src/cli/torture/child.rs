@@ -44,21 +44,21 @@ fn limit(resource: Resource, most: Option<u64>) -> Result<()> {
 
 /// A recovery under limits.
 #[derive(Debug, Args)]
-pub(crate) struct RecoverArgs {
+pub(crate) struct LimitedRecoverArgs {
     #[command(flatten)]
     recover: recover::RecoverArgs,
     #[command(flatten)]
     limits: LimitArgs,
 }
 
-pub(crate) fn run_recover(args: &RecoverArgs, app: &App) -> Result<Exit> {
+pub(crate) fn run_recover(args: &LimitedRecoverArgs, app: &App) -> Result<Exit> {
     args.limits.set()?;
     recover::run(&args.recover, app)
 }
 
 /// A process that appends, perhaps under limits.
 #[derive(Debug, Args)]
-pub(crate) struct AppendArgs {
+pub(crate) struct LimitedAppendArgs {
     #[command(flatten)]
     node: NodeArgs,
     /// Chooses what is appended
@@ -68,7 +68,7 @@ pub(crate) struct AppendArgs {
     limits: LimitArgs,
 }
 
-pub(crate) fn run_append(args: &AppendArgs, app: &App) -> Result<Exit> {
+pub(crate) fn run_append(args: &LimitedAppendArgs, app: &App) -> Result<Exit> {
     args.limits.set()?;
     let node = args.node.examine(app)?;
     let appends = Appends::of(&node, args.seed).map_err(|error| anyhow!(error))?;

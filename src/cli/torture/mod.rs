@@ -18,7 +18,7 @@ use crate::torture::{
 
 mod child;
 
-pub(crate) use child::{AppendArgs, RecoverArgs, run_append, run_recover};
+pub(crate) use child::{LimitedAppendArgs, LimitedRecoverArgs, run_append, run_recover};
 
 /// Which node, how long, and what chooses.
 #[derive(Debug, Args)]
@@ -87,7 +87,11 @@ impl TortureArgs {
             .data
             .as_ref()
             .map_or_else(|| "--fresh".to_owned(), |data| format!("--data {}", data.display()));
-        format!("rewake torture {source}")
+        let program = std::env::current_exe().ok();
+        let program = program.as_deref().and_then(Path::file_name).map(OsString::from);
+        let program =
+            program.map_or_else(|| "rewake".to_owned(), |name| name.display().to_string());
+        format!("{program} torture {source}")
     }
 }
 

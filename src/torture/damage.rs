@@ -162,3 +162,57 @@ fn older_copy(file: &Path, older: &Path) -> io::Result<Made> {
     let detail = format!("it was replaced by an older copy of {} bytes", before.len());
     Ok(Some((Mark::Whole(before), detail)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAULTS: [Fault; 6] = [
+        Fault::FlipBit,
+        Fault::Truncate,
+        Fault::ZeroPage,
+        Fault::SwapPages,
+        Fault::OlderCopy,
+        Fault::TakeAway,
+    ];
+
+    /// Damages a file of some bytes; says whether it could, and what the file holds then.
+    fn try_on(fault: Fault, bytes: &[u8]) -> (Option<Damaged>, Option<Vec<u8>>, tempfile::TempDir) {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let (file, older) = (scratch.path().join("file"), scratch.path().join("older"));
+        fs::write(&file, bytes).expect("a file");
+        fs::write(&older, b"older").expect("a file");
+        let damaged = damage(fault, &file, &older, &mut Hand::of_round(1, 1)).expect("a file");
+        (damaged, fs::read(&file).ok(), scratch)
+    }
+
+    #[test]
+    fn each_damage_changes_the_file_and_is_seen_until_it_is_mended() {
+        let bytes: Vec<u8> = (0..12_288u32).map(|at| u8::try_from(at / 64).unwrap_or(1)).collect();
+        for fault in FAULTS {
+            let (damaged, left, scratch) = try_on(fault, &bytes);
+            let damaged = damaged.unwrap_or_else(|| panic!("{fault:?} has a place"));
+            assert_ne!(left.as_deref(), Some(bytes.as_slice()), "{fault:?}");
+            assert!(damaged.is_left().expect("a file"), "{fault:?}: {}", damaged.detail);
+            fs::write(scratch.path().join("file"), &bytes).expect("a file");
+            assert!(!damaged.is_left().expect("a file"), "{fault:?}: {}", damaged.detail);
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_place_for_it_is_left_alone() {
+        for (fault, bytes) in [
+            (Fault::FlipBit, &b""[..]),
+            (Fault::Truncate, b""),
+            (Fault::ZeroPage, b""),
+            (Fault::ZeroPage, b"\0\0\0\0"),
+            (Fault::SwapPages, b""),
+            (Fault::SwapPages, b"aaaa"),
+            (Fault::OlderCopy, b"older"),
+            (Fault::Kill, b"kill is for processes"),
+        ] {
+            let (damaged, left, _scratch) = try_on(fault, bytes);
+            assert!(damaged.is_none() && left.as_deref() == Some(bytes), "{fault:?} {bytes:?}");
+        }
+    }
+}

@@ -14,12 +14,6 @@ pub enum TortureError {
     /// The node is refused as it is.
     #[error(transparent)]
     Refused(#[from] Box<Refusal>),
-    /// What is tortured cannot be prepared.
-    #[error(transparent)]
-    Recover(#[from] RecoverError),
-    /// Events cannot be logged into a copy while it is prepared.
-    #[error(transparent)]
-    Intake(#[from] IntakeError),
     /// The undisturbed run, which the others are held against, did not end well.
     #[error("the undisturbed {what} did not end well: {how}")]
     Undisturbed {
@@ -49,6 +43,21 @@ pub enum TortureError {
     /// A stop was requested before the first round.
     #[error("stopped before the first round")]
     Stopped,
+}
+
+impl From<RecoverError> for TortureError {
+    fn from(RecoverError(error): RecoverError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<IntakeError> for TortureError {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::Store(error) => Self::Store(error),
+            other => Self::Undisturbed { what: "append", how: other.to_string() },
+        }
+    }
 }
 
 impl TortureError {

@@ -25,6 +25,8 @@ mod documents;
 mod estimate;
 #[cfg(test)]
 mod executor;
+#[cfg(all(test, debug_assertions))]
+mod fail_points;
 #[cfg(test)]
 mod faulty;
 #[cfg(test)]

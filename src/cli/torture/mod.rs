@@ -112,12 +112,16 @@ pub(crate) fn run(args: &TortureArgs, app: &App) -> Result<Exit> {
     drop(listening);
     tell(&report, app);
     app.output.object(&report);
-    Ok(match report.outcome {
+    Ok(exit(report.outcome))
+}
+
+const fn exit(outcome: Verdict) -> Exit {
+    match outcome {
         Verdict::Survived | Verdict::Repeated => Exit::Done,
         Verdict::Violated => Exit::Diverged,
         Verdict::Stopped => Exit::Halted,
         Verdict::Incomplete => Exit::Incomplete,
-    })
+    }
 }
 
 fn torture(options: TortureOptions, app: &App) -> Result<TortureReport, TortureError> {
@@ -146,10 +150,7 @@ fn advised(error: TortureError) -> anyhow::Error {
         }
         TortureError::Child { .. } => "see whether the program may start processes here",
         TortureError::Scratch { .. } => "name another directory with --scratch",
-        TortureError::Store(_)
-        | TortureError::Refused(_)
-        | TortureError::Recover(_)
-        | TortureError::Intake(_) => return known(error),
+        TortureError::Store(_) | TortureError::Refused(_) => return known(error),
     };
     Advised::new(Exit::Unexpected, error.to_string(), advice).into()
 }
@@ -158,7 +159,6 @@ fn known(error: TortureError) -> anyhow::Error {
     match error {
         TortureError::Store(error) => error.into(),
         TortureError::Refused(refusal) => refusal.into(),
-        TortureError::Recover(error) => error.into(),
         other => other.into(),
     }
 }
@@ -198,4 +198,22 @@ fn tell(report: &TortureReport, app: &App) {
         Verdict::Repeated => "the round was repeated, and all that is promised held",
         Verdict::Stopped => "stopped: all that is promised held until then",
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verdict_has_the_documented_code() {
+        for (outcome, code) in [
+            (Verdict::Survived, 0),
+            (Verdict::Repeated, 0),
+            (Verdict::Violated, 5),
+            (Verdict::Stopped, 8),
+            (Verdict::Incomplete, 10),
+        ] {
+            assert_eq!(exit(outcome).code(), code, "{outcome:?}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! A campaign: round after round, each of the kind whose turn it is, until its extent is reached.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Instant;
 
 use crate::machine::Registry;
@@ -93,7 +93,7 @@ impl Torture {
             Ok(outcome) => outcome,
             Err(Failure::Broken(error)) => return Err(error),
             Err(Failure::Wrong(finding)) => {
-                self.violate(number, kind, detail.clone(), finding, dir)?;
+                self.violate(number, kind, detail.clone(), finding, &dir)?;
                 Some(Outcome::Violated)
             }
         };
@@ -117,11 +117,11 @@ impl Torture {
         kind: Kind,
         fault_detail: String,
         Finding(what): Finding,
-        dir: PathBuf,
+        dir: &Path,
     ) -> Result<(), TortureError> {
         let kept = self.bench.scratch.path(&format!("violation-{round}"));
-        let renamed = std::fs::rename(&dir, &kept);
-        renamed.map_err(|error| TortureError::scratch(&dir, "keeping", &error))?;
+        let renamed = std::fs::rename(dir, &kept);
+        renamed.map_err(|error| TortureError::scratch(dir, "keeping", &error))?;
         let seed = self.options.seed;
         let reproduce = format!("{} --seed {seed} --round {round}", self.options.command);
         self.violations.push(Violation { round, kind, fault_detail, what, reproduce, kept });

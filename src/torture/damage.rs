@@ -97,7 +97,9 @@ fn flip_bit(file: &Path, hand: &mut Hand) -> io::Result<Made> {
     }
     let (at, bit) = (hand.below(length), hand.below(8));
     let mut bytes = read(&file, at, 1)?;
-    bytes.iter_mut().for_each(|byte| *byte ^= 1 << bit);
+    for byte in &mut bytes {
+        *byte ^= 1 << bit;
+    }
     file.write_all_at(&bytes, at)?;
     Ok(Some((Mark::Bytes { at, bytes }, format!("bit {bit} of byte {at} of {length} was flipped"))))
 }

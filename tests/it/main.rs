@@ -25,7 +25,8 @@ mod documents;
 mod estimate;
 #[cfg(test)]
 mod executor;
-#[cfg(all(test, debug_assertions))]
+#[cfg(debug_assertions)]
+#[cfg(test)]
 mod fail_points;
 #[cfg(test)]
 mod faulty;

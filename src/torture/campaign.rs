@@ -56,6 +56,8 @@ impl Torture {
                     is_stopped = true;
                     break;
                 }
+                // What was found before is worth more than what kept the rest from being looked at.
+                Err(_) if !self.violations.is_empty() => break,
                 done => done?,
             }
             watcher(&self.tally);

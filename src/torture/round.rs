@@ -1,5 +1,6 @@
 //! One round: a copy, a fault, a recovery, and the questions of the oracle.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -245,7 +246,7 @@ impl Round<'_> {
             );
         }
         let after = scratch::digests(&self.dir)?;
-        let changed: Vec<_> = before
+        let changed: BTreeSet<_> = before
             .keys()
             .chain(after.keys())
             .filter(|file| before.get(*file) != after.get(*file))

@@ -29,6 +29,8 @@ pub enum Exit {
     Halted = 8,
     /// Recovered; transactions are held in quarantine.
     Quarantined = 9,
+    /// A campaign of torture ended before every kind of fault was reached.
+    Incomplete = 10,
 }
 
 /// The exit codes, for `--help`.
@@ -44,6 +46,7 @@ Exit codes:
   7  busy: another process has the node open
   8  halted before the end, or stopped: the next recovery goes on from there
   9  recovered, with transactions in quarantine
+ 10  incomplete (`torture`): some kinds of fault were never reached
 
 Environment:
   REWAKE_LOG  what is logged to standard error, as in `info` or `rewake::exec=debug`; default `warn`";

@@ -35,6 +35,7 @@ mod recover;
 mod replay;
 mod signals;
 mod status;
+mod torture;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -116,6 +117,14 @@ commands! {
     Demo(demo::DemoArgs) => demo::run,
     /// Drives a node, outlives its deaths, and proves that it kept what it acknowledged
     Load(load::LoadArgs) => load::run,
+    /// Kills, faults and damages copies of a node, and proves that each recovers or is refused
+    Torture(torture::TortureArgs) => torture::run,
+    /// Is a recovery that torture strikes
+    #[command(hide = true)]
+    TortureRecover(torture::LimitedRecoverArgs) => torture::run_recover,
+    /// Is an appending process that torture strikes
+    #[command(hide = true)]
+    TortureAppend(torture::LimitedAppendArgs) => torture::run_append,
     /// Is the node that the demonstration kills
     #[command(hide = true)]
     DemoNode(demo::DemoNodeArgs) => demo::run_node,

@@ -1,5 +1,6 @@
 //! Signals: the first SIGINT or SIGTERM asks the present work to end, the second ends the process.
 
+use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context as _, Result};
@@ -39,6 +40,7 @@ fn set(wish: Option<Wish>) -> Option<Wish> {
 }
 
 fn listen() -> Result<()> {
+    spare_descriptors()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     let runtime = runtime.context("no runtime for signals can be made")?;
     let within = runtime.enter();
@@ -49,6 +51,26 @@ fn listen() -> Result<()> {
         .name("signals".to_owned())
         .spawn(move || runtime.block_on(answer(interrupt, terminate)));
     spawned.map(drop).context("no thread for signals can be started")
+}
+
+/// Has this process get an error where a file may not grow any more, rather than be killed by the system.
+///
+/// # Errors
+/// Where signals cannot be listened to.
+pub(crate) fn outlive_file_limit() -> Result<()> {
+    spare_descriptors()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let within = runtime.enter();
+    // Whoever listens once is never killed by it again, also when nobody listens any more.
+    let heard = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
+    drop(within);
+    heard.map(drop).context("the signal of the file limit cannot be listened to")
+}
+
+/// Fails where too few files may be opened for listening, at which the runtime would panic.
+fn spare_descriptors() -> Result<()> {
+    let pairs: std::io::Result<Vec<_>> = (0..4).map(|_| UnixStream::pair()).collect();
+    pairs.map(drop).context("no descriptors are left for listening to signals")
 }
 
 async fn answer(mut interrupt: (Signal, i32), mut terminate: (Signal, i32)) {

@@ -13,7 +13,7 @@ pub use model::Model;
 
 use crate::event::Patch;
 use crate::machine::ledger::{Account, AccountState, Balance, Ledger, Transfer};
-use random::Random;
+pub(crate) use random::Random;
 use ranks::Ranks;
 
 /// What every account holds at genesis.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::fail_point::{self, Point};
 use crate::store::medium::Medium;
 use crate::store::migrate::{self, Schema};
 use crate::store::{Problem, StoreError, names, renew};
@@ -171,13 +172,18 @@ impl Database {
     /// SQLite does not sync the emptied log. Where an older part of it came back with a power cut, its pages would hide
     /// the newer ones of the database.
     pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
+        self.pass(Point::CheckpointBegin)?;
         let answer = self.on(|sql| {
             sql.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
             })
         })?;
         match answer {
-            (0, 0, 0) => self.sync_wal(),
+            (0, 0, 0) => {
+                self.pass(Point::CheckpointMoved)?;
+                self.sync_wal()?;
+                self.pass(Point::CheckpointDone)
+            }
             (busy, frames, moved) => {
                 let detail = format!("busy {busy}, {moved} of {frames} frames moved");
                 let problem = Problem::Io { operation: "checkpointing", detail };
@@ -196,6 +202,11 @@ impl Database {
         Ok(large)
     }
 
+    /// Passes a fail point between two steps.
+    pub(crate) fn pass(&self, point: Point) -> Result<(), StoreError> {
+        StoreError::passed(&self.file, point)
+    }
+
     /// Makes the names of the file and of the directories above it survive a power cut.
     pub(crate) fn sync_names(&self) -> Result<(), StoreError> {
         names::sync(self.medium, self.file.parent().unwrap_or(Path::new(".")))
@@ -210,6 +221,13 @@ impl Database {
             _ => Ok(()),
         }
     }
+}
+
+/// Passes a fail point inside a transaction.
+#[inline]
+pub(crate) fn pass(point: Point) -> rusqlite::Result<()> {
+    let passed = fail_point::hit(point);
+    passed.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
 fn configure(sql: &Connection) -> rusqlite::Result<()> {

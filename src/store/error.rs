@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::codec::CodecError;
+use crate::fail_point::{self, Point};
 use crate::state::StateError;
 
 /// A failure that names its file.
@@ -165,6 +166,12 @@ impl StoreError {
                 "this is unexpected: keep a copy of the directory and report it".into()
             }
         }
+    }
+
+    /// Passes a fail point on the way to a file.
+    #[inline]
+    pub(crate) fn passed(file: &Path, point: Point) -> Result<(), Self> {
+        fail_point::hit(point).map_err(|error| Self::io(file, "passing", &error))
     }
 
     /// Gives an error of SQLite the name of its file and of its problem.

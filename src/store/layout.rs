@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::fail_point::Point;
 use crate::machine::MachineVersion;
 use crate::store::events::LogHead;
 use crate::store::file_system::FileSystem;
@@ -27,7 +28,7 @@ pub(crate) const LOCK: &str = "LOCK";
 #[derive(Clone, Debug)]
 pub struct DataDir {
     path: PathBuf,
-    medium: &'static dyn Medium,
+    pub(super) medium: &'static dyn Medium,
 }
 
 impl PartialEq for DataDir {
@@ -100,17 +101,25 @@ impl DataDir {
         names::make(self.medium, parent)?;
         let scratch = Scratch::create(self.medium, parent)?;
         let making = Self::on(self.medium, scratch.path());
+        let pass = |point| StoreError::passed(&self.path, point);
+        pass(Point::CreateBegun)?;
         Lock::create(self.medium, &making.file(LOCK))?;
+        pass(Point::CreateLock)?;
         Log::create(self.medium, &making.file(LOG), &making.file(WITNESS), &machine.id)?;
+        pass(Point::CreateLog)?;
         Main::create(self.medium, &making.file(MAIN), machine)?;
+        pass(Point::CreateMain)?;
         sync_dir(self.medium, scratch.path())?;
+        pass(Point::CreateSynced)?;
         // CRASH: before this rename there is no node, only a directory that nothing refers to; after it a whole one.
         if let Err(error) = self.medium.rename(scratch.path(), &self.path) {
             return io(&self.path, "creating", &error);
         }
         // The directory bears another name now, under which nothing must be cleaned up.
         scratch.keep();
-        names::sync(self.medium, parent)
+        pass(Point::CreateRenamed)?;
+        names::sync(self.medium, parent)?;
+        pass(Point::CreateNamed)
     }
 
     /// Opens the node.
@@ -126,9 +135,7 @@ impl DataDir {
     /// # Errors
     /// As [`DataDir::open`].
     pub fn open_with(&self, repairs: Repairs) -> Result<Store, StoreError> {
-        if ![LOG, MAIN, WITNESS, LOCK].iter().any(|name| self.has(name)) {
-            return Err(StoreError::new(&self.path, Problem::NotInitialized));
-        }
+        self.check_made()?;
         let lock = Lock::take(self.medium, &self.file(LOCK))?;
         let log = Log::open(self.medium, &self.file(LOG), |head| self.open_witness(repairs, head))?;
         if repairs.rebuild_main && !self.has(MAIN) {
@@ -168,16 +175,27 @@ impl DataDir {
         let making = scratch.path().join(MAIN);
         Main::create(self.medium, &making, machine)?;
         let file = self.file(MAIN);
+        StoreError::passed(&file, Point::RebuildMade)?;
         // SQLite would take what an earlier block table left in its write-ahead log for part of this one.
         remove_if_there(self.medium, &self.file(&format!("{MAIN}-wal")))?;
+        StoreError::passed(&file, Point::RebuildCleared)?;
         // CRASH: before this rename main.db is missing, as it was; after it, it is there and empty.
         let renamed = self.medium.rename(&making, &file);
         renamed.map_err(|error| StoreError::io(&file, "creating", &error))?;
+        StoreError::passed(&file, Point::RebuildRenamed)?;
         sync_dir(self.medium, &self.path)
     }
 
+    /// Refuses a directory in which no file of a node is.
+    pub(super) fn check_made(&self) -> Result<(), StoreError> {
+        if [LOG, MAIN, WITNESS, LOCK].iter().any(|name| self.has(name)) {
+            return Ok(());
+        }
+        Err(StoreError::new(&self.path, Problem::NotInitialized))
+    }
+
     /// Says whether one of its names is taken.
-    fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.medium.look(&self.file(name)).is_ok()
     }
 }
@@ -216,10 +234,12 @@ impl Store {
         let (file, making) = (self.dir.file(SANDBOX), self.dir.file(SANDBOX_NEW));
         let medium = self.dir.medium;
         SandboxDb::create(medium, &making)?;
+        StoreError::passed(&file, Point::SandboxMade)?;
         remove_if_there(medium, &self.dir.file(&format!("{SANDBOX_NEW}-wal")))?;
         // CRASH: before this rename there is no sandbox, only a file that the next one replaces; after it a whole one.
         let renamed = medium.rename(&making, &file);
         renamed.map_err(|error| StoreError::io(&file, "creating", &error))?;
+        StoreError::passed(&file, Point::SandboxRenamed)?;
         let missing = || StoreError::new(&file, Problem::Missing);
         SandboxDb::open(medium, &file)?.ok_or_else(missing)
     }
@@ -231,7 +251,9 @@ impl Store {
     pub fn drop_sandbox(&self) -> Result<(), StoreError> {
         for name in [SANDBOX, SANDBOX_NEW] {
             for suffix in ["", "-wal", "-journal"] {
-                remove_if_there(self.dir.medium, &self.dir.file(&format!("{name}{suffix}")))?;
+                let file = self.dir.file(&format!("{name}{suffix}"));
+                StoreError::passed(&file, Point::SandboxDrop)?;
+                remove_if_there(self.dir.medium, &file)?;
             }
         }
         Ok(())
@@ -242,7 +264,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where a checkpoint does not succeed; nothing is lost by that.
     pub fn settle(&self) -> Result<(), StoreError> {
+        let pass = |point| StoreError::passed(self.dir.path(), point);
+        pass(Point::SettleBegin)?;
         self.log().settle()?;
+        pass(Point::SettleLog)?;
         self.main().settle()
     }
 }

@@ -6,7 +6,8 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::codec::CodecError;
 use crate::event::{EventBody, Kind};
-use crate::store::connection::{Database, Durability};
+use crate::fail_point::Point;
+use crate::store::connection::{Database, Durability, pass};
 use crate::store::events::{LogHead, StoredEvent, insert, read_event, read_head};
 use crate::store::index::RecentIds;
 use crate::store::medium::Medium;
@@ -101,13 +102,16 @@ impl Log {
         let first = self.head.next();
         self.arm()?;
         self.load_recent()?;
+        self.database.pass(Point::AppendBegin)?;
         let Self { database, recent, head, .. } = self;
         let lot = recent.as_ref().filter(|recent| recent.is_full());
         let rows = database.transaction(|sql| {
             if let Some(lot) = lot {
                 lot.write(sql, head.seq)?;
             }
-            insert(sql, *head, now, events)
+            let rows = insert(sql, *head, now, events)?;
+            pass(Point::AppendStaged)?;
+            Ok(rows)
         })?;
         if lot.is_some() {
             self.recent = Some(RecentIds::indexed());
@@ -129,11 +133,12 @@ impl Log {
     }
 
     fn acknowledge(&mut self, head: LogHead) -> Result<(), StoreError> {
+        self.database.pass(Point::AppendCommitted)?;
         self.witness.write(head)?;
         if self.database.checkpoint_if_large()? {
             self.witness.sync()?;
         }
-        Ok(())
+        self.database.pass(Point::AppendWitnessed)
     }
 
     /// Makes what an earlier process left in the write-ahead log durable, before anything is acknowledged on top.
@@ -144,9 +149,13 @@ impl Log {
     /// [`StoreError`] where the checkpoint does not succeed completely.
     pub fn arm(&mut self) -> Result<(), StoreError> {
         if !self.armed {
+            self.database.pass(Point::ArmBegin)?;
             self.database.checkpoint()?;
+            self.database.pass(Point::ArmCheckpointed)?;
             self.database.sync_names()?;
+            self.database.pass(Point::ArmNamed)?;
             self.witness.write(self.head)?;
+            self.database.pass(Point::ArmWitness)?;
             self.witness.sync()?;
             self.armed = true;
         }

@@ -5,10 +5,11 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::block::BlockRow;
+use crate::fail_point::Point;
 use crate::machine::MachineVersion;
 use crate::state::{StateDigest, StateError, StateRead};
 use crate::store::blocks::{self, BlockBody, BlockWrite, Find, QuarantineWrite, StoredRow};
-use crate::store::connection::{Database, Durability};
+use crate::store::connection::{Database, Durability, pass};
 use crate::store::medium::Medium;
 use crate::store::{Problem, StoreError, migrate};
 use crate::types::{Bytes, Height, Seq};
@@ -219,11 +220,14 @@ impl Main {
         batch: &Batch,
         lanes: impl FnOnce() -> StateDigest,
     ) -> Result<(), StoreError> {
+        self.database.pass(Point::CommitBegin)?;
         self.database.transaction(|sql| {
             for block in &batch.blocks {
                 blocks::insert(sql, block)?;
             }
+            pass(Point::CommitRows)?;
             write_state(sql, batch)?;
+            pass(Point::CommitState)?;
             write_mempool(sql, batch)?;
             write_quarantine(sql, batch)?;
             let lanes = lanes();
@@ -233,11 +237,12 @@ impl Main {
                     .execute(params![height, lanes.digest().0])?;
             }
             sql.prepare_cached("UPDATE main SET lanes = ?1, machine_version = ?2")?
-                .execute(params![lanes.to_bytes(), batch.machine_version])
-                .map(drop)
+                .execute(params![lanes.to_bytes(), batch.machine_version])?;
+            pass(Point::CommitStaged)
         })?;
         self.machine.version = batch.machine_version;
-        let moved = self.database.checkpoint_if_large();
+        let passed = self.database.pass(Point::CommitCommitted);
+        let moved = passed.and_then(|()| self.database.checkpoint_if_large());
         moved.map(drop).map_err(|error| self.database.commit_failed(error))
     }
 

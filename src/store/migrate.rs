@@ -4,7 +4,8 @@ use std::sync::OnceLock;
 
 use rusqlite::Connection;
 
-use crate::store::connection::Database;
+use crate::fail_point::Point;
+use crate::store::connection::{Database, pass};
 use crate::store::{Problem, StoreError};
 use crate::types::Digest;
 
@@ -55,11 +56,14 @@ impl Schema {
 pub(crate) fn apply(sql: &Connection, schema: &Schema) -> rusqlite::Result<()> {
     let version: i64 = sql.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let done = usize::try_from(version).unwrap_or(usize::MAX);
+    pass(Point::MigrateBegin)?;
     for step in schema.steps.iter().skip(done) {
         sql.execute_batch(step)?;
+        pass(Point::MigrateStep)?;
     }
     sql.pragma_update(None, "application_id", schema.application_id)?;
-    sql.pragma_update(None, "user_version", schema.newest())
+    sql.pragma_update(None, "user_version", schema.newest())?;
+    pass(Point::MigrateVersion)
 }
 
 /// Refuses a database of another kind, of a newer version, or with other tables.

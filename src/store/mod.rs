@@ -2,6 +2,7 @@
 
 mod blocks;
 mod connection;
+mod copy;
 mod error;
 mod events;
 mod file_system;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::fail_point::{self, Point};
 use crate::store::StoreError;
 use crate::store::medium::{Medium, MediumFile};
 
@@ -30,15 +31,18 @@ pub(crate) fn renew(medium: &dyn Medium, database: &Path) -> Result<(), StoreErr
     let renewed = medium.open(&wal).and_then(|from| {
         let to = medium.create(&making)?;
         copy(&*from, &*to)?;
+        fail_point::hit(Point::RenewCopied)?;
         to.sync()?;
+        fail_point::hit(Point::RenewSynced)?;
         // CRASH: before this rename the old log counts, after it the new one; both hold the same.
         medium.rename(&making, &wal)?;
+        fail_point::hit(Point::RenewRenamed)?;
         medium.sync_dir(wal.parent().unwrap_or(Path::new(".")))
     });
     renewed.map_err(|error| StoreError::io(&wal, "renewing", &error))
 }
 
-fn copy(from: &dyn MediumFile, to: &dyn MediumFile) -> std::io::Result<()> {
+pub(crate) fn copy(from: &dyn MediumFile, to: &dyn MediumFile) -> std::io::Result<()> {
     let (bytes, mut at) = (from.bytes()?, 0);
     while at < bytes {
         let left = usize::try_from(bytes.saturating_sub(at)).unwrap_or(CHUNK_BYTES);

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::fail_point::Point;
 use crate::machine::MachineVersion;
-use crate::store::connection::{Database, Durability};
+use crate::store::connection::{Database, Durability, pass};
 use crate::store::medium::Medium;
 use crate::store::{Problem, StoreError, migrate};
 use crate::types::{Bytes, Digest, Height};
@@ -92,7 +93,7 @@ impl SandboxDb {
             for (height, body) in blocks {
                 insert.execute(params![height.get(), body, Digest::of(body).0])?;
             }
-            Ok(())
+            pass(Point::SandboxBlocks)
         })?;
         self.database.checkpoint_if_large().map(drop)
     }
@@ -142,7 +143,7 @@ impl SandboxDb {
             for (key, value) in entries {
                 insert.execute(params![&**key, value.as_deref()])?;
             }
-            Ok(())
+            pass(Point::SandboxOverlay)
         })?;
         self.database.checkpoint_if_large().map(drop)
     }
@@ -195,6 +196,6 @@ fn write_base(sql: &Connection, base: &SandboxBase) -> rusqlite::Result<()> {
     sql.execute(
         "INSERT OR REPLACE INTO base (id, machine, machine_version, parent) VALUES (1, ?1, ?2, ?3)",
         params![base.machine.id, base.machine.version, base.parent.0],
-    )
-    .map(drop)
+    )?;
+    pass(Point::SandboxBase)
 }

@@ -9,6 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::codec::{Reader, Writer};
+use crate::fail_point::Point;
 use crate::store::medium::{Medium, MediumFile};
 use crate::store::{LogHead, Problem, StoreError};
 use crate::types::Digest;
@@ -40,11 +41,13 @@ impl Witness {
         path: &Path,
         mark: WitnessMark,
     ) -> Result<Self, StoreError> {
+        StoreError::passed(path, Point::WitnessCreate)?;
         let file = medium.create(path).map_err(|error| StoreError::io(path, "creating", &error))?;
         let mut witness = Self { file, path: path.to_owned(), turn: 0, slot: 1, mark };
         for _slot in 0..2 {
             witness.write(mark)?;
             witness.sync()?;
+            StoreError::passed(path, Point::WitnessSlot)?;
         }
         Ok(witness)
     }

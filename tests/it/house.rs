@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// The rooms from the ground up. A room names rooms of its own floor's number or below.
 const FLOORS: &[(&str, usize)] = &[
     ("types", 0),
+    ("fail_point", 0),
     ("codec", 1),
     ("event", 2),
     ("block", 2),
@@ -26,6 +27,7 @@ const FLOORS: &[(&str, usize)] = &[
     ("node", 10),
     ("http", 11),
     ("load", 11),
+    ("torture", 11),
     ("cli", 12),
 ];
 

@@ -25,6 +25,9 @@ mod documents;
 mod estimate;
 #[cfg(test)]
 mod executor;
+#[cfg(debug_assertions)]
+#[cfg(test)]
+mod fail_points;
 #[cfg(test)]
 mod faulty;
 #[cfg(test)]
@@ -107,3 +110,5 @@ mod simulated;
 mod sweep;
 #[cfg(test)]
 mod telemetry;
+#[cfg(test)]
+mod torture;

@@ -319,7 +319,7 @@ impl Staging<'_> {
             return Ok(matches!(staged, Some(EventBody::Tx(tx)) if *tx.payload == *payload));
         }
         // The body of a transaction is its identity and its payload.
-        Ok(self.log.event(seq)?.body.get(size_of::<TxId>()..) == Some(payload))
+        Ok(self.log.linked(seq)?.body.get(size_of::<TxId>()..) == Some(payload))
     }
 
     /// Says whether a verdict before the backlog holds a transaction.

@@ -6,13 +6,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::machine::MachineVersion;
 use crate::store::file_system::FileSystem;
 use crate::store::lock::Lock;
-use crate::store::log::{Log, LogHead};
+use crate::store::log::Log;
 use crate::store::main_db::Main;
 use crate::store::medium::Medium;
 use crate::store::sandbox::SandboxDb;
 use crate::store::scratch::Scratch;
 use crate::store::witness::Witness;
-use crate::store::{Problem, StoreError, names};
+use crate::store::{LogHead, Problem, StoreError, names};
 
 pub(crate) const LOG: &str = "log.db";
 pub(crate) const MAIN: &str = "main.db";
@@ -137,7 +137,7 @@ impl DataDir {
         let main = Main::open(self.medium, &self.file(MAIN))?;
         if main.machine().id != log.machine() {
             let found = format!(
-                "its machine is {:?}, that of the log {:?}",
+                "its machine is {:?}, that of {LOG} {:?}",
                 main.machine().id,
                 log.machine()
             );

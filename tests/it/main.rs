@@ -18,6 +18,8 @@ mod cli_refusals;
 #[cfg(test)]
 mod crash_points;
 #[cfg(test)]
+mod damage_bugs;
+#[cfg(test)]
 mod decisions;
 #[cfg(test)]
 mod documents;

@@ -18,7 +18,15 @@ mod cli_refusals;
 #[cfg(test)]
 mod crash_points;
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod damage_answers;
+#[cfg(test)]
 mod damage_bugs;
+#[cfg(test)]
+mod damage_golden;
+#[cfg(test)]
+mod damage_kinds;
 #[cfg(test)]
 mod decisions;
 #[cfg(test)]

@@ -88,6 +88,8 @@ mod node_metrics;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
+mod planted;
+#[cfg(test)]
 mod power_loss;
 #[cfg(test)]
 mod power_loss_bugs;

@@ -268,6 +268,10 @@ fn inspect(medium: &dyn Medium, file: &Path, schema: &Schema) -> Result<(), Stor
     if !seen.is_file {
         return foreign("it is no regular file".to_owned());
     }
+    // SQLite deletes the write-ahead log of an empty database. No crash of ours leaves one: it is made whole.
+    if seen.bytes == 0 {
+        return foreign("it is empty".to_owned());
+    }
     let head = medium.read_head(file, 100);
     let head = head.map_err(|error| StoreError::io(file, "reading", &error))?;
     // A checkpoint that a power cut ended may have torn the first sector, which the write-ahead log still holds.

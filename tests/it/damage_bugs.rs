@@ -119,3 +119,16 @@ fn a_transaction_whose_event_was_damaged_is_not_logged_twice() {
         assert!(matches!(error.problem, Problem::Damaged(_)), "{error}");
     }
 }
+
+#[test]
+fn an_empty_database_is_refused_and_its_log_is_kept() {
+    let (node, _) = confirmed();
+    node.append(vec![crate::scripted::script(200, "more than what is settled")]);
+    let (log, wal) = (node.dir.file("log.db"), node.dir.file("log.db-wal"));
+    let before = std::fs::read(&wal).expect("a write-ahead log");
+    assert!(!before.is_empty(), "the append is in it");
+    std::fs::write(&log, b"").expect("a file");
+    let refusal = node.examine().err().expect("it is empty");
+    assert!(refusal.detail.contains("log.db"), "{refusal}");
+    assert_eq!(std::fs::read(&wal).expect("it is still there"), before);
+}

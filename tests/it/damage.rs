@@ -147,7 +147,7 @@ impl<'a> Judge<'a> {
             (_, false) => {
                 let served = self.served(data_dir(&disk));
                 let is_vouched_for = served.iter().any(|part| !UNVOUCHED.contains(part));
-                let is_executed_upon = report.blocks > 0 && served.contains(&"state");
+                let is_executed_upon = report.blocks > 0 && differing.contains(&"blocks");
                 let class = match (is_vouched_for, is_executed_upon) {
                     (false, _) => Class::FoundByAudit,
                     (true, true) if self.is_cured(&disk) => Class::ExecutedUpon,
@@ -248,8 +248,8 @@ fn damage_that_only_an_index_has_is_found_by_the_audit() {
         .expect("an index");
     let judge = Judge::new(&golden);
     let mut found = 0;
-    for at in (page - 1) * 4096..page * 4096 {
-        if main[at] != 0 {
+    for (at, byte) in main.iter().enumerate().skip((page - 1) * 4096).take(4096) {
+        if *byte != 0 {
             let damage = Damage::Flip { file: "main.db".to_owned(), at, mask: 0xff };
             let verdict = judge.judge(&damage).expect("a change");
             assert!(verdict.class != Class::Silent, "{damage}: {}", verdict.why);

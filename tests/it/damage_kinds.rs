@@ -120,25 +120,23 @@ fn replace(files: &mut Files, by: &Files, name: &str) {
 #[derive(Clone, Copy)]
 pub struct Amount {
     /// One byte of so many, among those that are not zero or stand near one that is not.
-    pub flip_one_in: u64,
+    pub bytes: u64,
     /// One byte of so many among the others.
-    pub zero_one_in: u64,
+    pub zeros: u64,
     /// A single bit of one byte of so many is flipped as well; with 1, all eight of each.
-    pub bit_one_in: u64,
+    pub bits: u64,
     /// One of so many other changes.
-    pub other_one_in: u64,
+    pub others: u64,
 }
 
 impl Amount {
-    pub const FULL: Self = Self { flip_one_in: 1, zero_one_in: 1, bit_one_in: 1, other_one_in: 1 };
+    pub const FULL: Self = Self { bytes: 1, zeros: 1, bits: 1, others: 1 };
 
     pub fn chosen() -> Self {
         match std::env::var("REWAKE_CRASH_SUITE").as_deref() {
             Ok("full") => Self::FULL,
-            Ok("quick") => {
-                Self { flip_one_in: 2, zero_one_in: 64, bit_one_in: 12, other_one_in: 3 }
-            }
-            _ => Self { flip_one_in: 40, zero_one_in: 1_200, bit_one_in: 12, other_one_in: 31 },
+            Ok("quick") => Self { bytes: 2, zeros: 64, bits: 12, others: 3 },
+            _ => Self { bytes: 40, zeros: 1_200, bits: 12, others: 31 },
         }
     }
 }
@@ -155,19 +153,19 @@ pub fn damages(golden: &Golden, amount: Amount) -> Vec<Damage> {
         for at in 0..bytes.len() {
             let near = &bytes[at.saturating_sub(4)..bytes.len().min(at + 5)];
             let lives = near.iter().any(|byte| *byte != 0);
-            if !once_in(if lives { amount.flip_one_in } else { amount.zero_one_in }) {
+            if !once_in(if lives { amount.bytes } else { amount.zeros }) {
                 continue;
             }
             let file = || file.clone();
             list.push(Damage::Flip { file: file(), at, mask: 0xff });
-            if amount.bit_one_in == 1 {
+            if amount.bits == 1 {
                 list.extend((0..8).map(|bit| Damage::Flip { file: file(), at, mask: 1 << bit }));
-            } else if once_in(amount.bit_one_in) {
+            } else if once_in(amount.bits) {
                 list.push(Damage::Flip { file: file(), at, mask: 1 << (at * 5 % 8) });
             }
         }
         let others = cuts(file, bytes.len()).chain(pages(file, bytes.len()));
-        list.extend(others.filter(|_| once_in(amount.other_one_in)));
+        list.extend(others.filter(|_| once_in(amount.others)));
         list.push(Damage::Missing { file: file.clone() });
         list.push(Damage::Foreign { file: file.clone() });
         list.push(Damage::Older { files: vec![file.clone()] });

@@ -64,7 +64,7 @@ const BUGS: &[(&str, &str)] = &[
         "overlay_of_an_earlier_process_read",
         "resume::the_overlay_of_an_earlier_process_answers_for_no_key",
     ),
-    ("receipts_not_checked", DAMAGE),
+    ("receipts_not_checked", "damage_bugs::damaged_receipts_of_a_confirmed_block_are_not_answered"),
     ("row_digest_not_checked", DAMAGE),
     (
         "sandbox_base_stays",

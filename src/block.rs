@@ -169,6 +169,9 @@ impl BlockRow {
         writer.u64(self.counts.txs).u64(self.counts.applied);
         writer.u64(self.counts.rejected).u64(self.counts.quarantined);
         writer.raw(&self.receipts_digest.0).raw(&self.changes_digest.0);
+        if planted!("block_digest_over_the_clock") {
+            writer.u64(self.committed.0);
+        }
         Digest::of(&writer.finish())
     }
 }

@@ -1,5 +1,19 @@
 //! rewake brings a deterministic node that died back to exactly the state of a node that never died.
 
+/// Says whether a bug is planted: never, unless the feature `planted-bugs` is on.
+#[cfg(not(feature = "planted-bugs"))]
+macro_rules! planted {
+    ($name:literal) => {
+        false
+    };
+}
+#[cfg(feature = "planted-bugs")]
+macro_rules! planted {
+    ($name:literal) => {
+        crate::types::planted() == $name
+    };
+}
+
 pub mod audit;
 pub mod block;
 pub mod cli;

@@ -176,6 +176,13 @@ fn nibble(digit: u8) -> Option<u8> {
     }
 }
 
+/// Returns the name of the bug that is planted, as `REWAKE_PLANTED` says; nothing where it does not.
+#[cfg(feature = "planted-bugs")]
+pub(crate) fn planted() -> &'static str {
+    static NAME: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    NAME.get_or_init(|| std::env::var("REWAKE_PLANTED").unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

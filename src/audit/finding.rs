@@ -16,6 +16,8 @@ pub enum What {
     EventLost,
     /// The bytes of an event are not canonical.
     EventBytes,
+    /// The transaction index does not hold what the log does.
+    TxIndex,
     /// An order contradicts the log before it.
     OrderRule,
     /// The witness and the log disagree.
@@ -60,6 +62,8 @@ pub enum What {
     StateLanes,
     /// A table cannot be read to its end.
     Table,
+    /// Pages or indexes of a database are damaged, and no table shows it.
+    Structure,
     /// The confirmed mempool is not what the log gives.
     Mempool,
     /// A row about a quarantined transaction is not what the log's verdicts give.
@@ -167,6 +171,7 @@ impl fmt::Display for What {
             Self::ChainLink => "chain link",
             Self::EventLost => "lost events",
             Self::EventBytes => "event bytes",
+            Self::TxIndex => "transaction index",
             Self::OrderRule => "order",
             Self::Witness => "witness",
             Self::RowLost => "lost block rows",
@@ -189,6 +194,7 @@ impl fmt::Display for What {
             Self::StateEntry => "state entry",
             Self::StateLanes => "state table digest",
             Self::Table => "unreadable table",
+            Self::Structure => "structure of a database",
             Self::Mempool => "mempool",
             Self::Quarantine => "quarantine",
         })

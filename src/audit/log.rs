@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::audit::finding::{Finding, Findings, What};
+use crate::audit::index::Indexed;
 use crate::diff::Backlog;
 use crate::event::{EventBody, Order, Patch};
 use crate::exec::{READ_BYTES, TxWindow, tx_input};
@@ -51,6 +52,7 @@ pub(super) struct LogWalk<'a> {
     window: TxWindow,
     patches: Vec<Patch>,
     backlog: Backlog,
+    indexed: Indexed,
     /// Events that were read and whose links were verified.
     pub(super) verified: u64,
 }
@@ -63,11 +65,13 @@ enum Seen {
 impl<'a> LogWalk<'a> {
     pub(super) fn new(store: &'a Store, start: &WalkStart) -> Self {
         let next = start.after.next();
+        let end = store.log().head().seq;
+        let indexed = Indexed::new(store, next);
         Self {
             store,
             first: next,
             next,
-            end: store.log().head().seq,
+            end,
             events: VecDeque::new(),
             lost_to: None,
             lost: Vec::new(),
@@ -75,6 +79,7 @@ impl<'a> LogWalk<'a> {
             window: TxWindow::new(next),
             patches: Vec::new(),
             backlog: Backlog::at(start.height, Mempool::default()),
+            indexed,
             verified: 0,
         }
     }
@@ -92,6 +97,11 @@ impl<'a> LogWalk<'a> {
     /// Returns what the events so far say.
     pub(super) const fn backlog(&self) -> &Backlog {
         &self.backlog
+    }
+
+    /// Compares the transaction index with the events that were passed, which must be all of them.
+    pub(super) fn compare_index(&self, findings: &mut Findings) {
+        self.indexed.compare(self.store, self.first, findings);
     }
 
     /// Goes on to the next order. Where the event at `expected` is none that can be read, a block without one comes.
@@ -164,6 +174,9 @@ impl<'a> LogWalk<'a> {
             }
         };
         let is_tx = matches!(body, EventBody::Tx(_));
+        if let EventBody::Tx(tx) = &body {
+            self.indexed.add(&tx.id, seq);
+        }
         self.window.push(is_tx.then(|| tx_input(event)));
         if let EventBody::Order(order) = &body {
             if linked {

@@ -11,11 +11,13 @@ mod block;
 mod compare;
 mod finding;
 mod history;
+mod index;
 mod log;
 mod report;
 mod rows;
 mod run;
 mod stored;
+mod structure;
 mod table;
 mod verdicts;
 

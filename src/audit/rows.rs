@@ -53,7 +53,9 @@ impl<'a> Rows<'a> {
     }
 
     fn read(&mut self, findings: &mut Findings) -> Option<BlockRow> {
-        if self.next > self.last {
+        if self.next > self.last
+            || (planted!("audit_skips_the_last_block") && self.next == self.last)
+        {
             return None;
         }
         // Bound first: a guard in the head of a match would be held in its arms, which read the table again.

@@ -11,6 +11,7 @@ use crate::audit::log::{LogWalk, LoggedBlock, WalkStart};
 use crate::audit::report::AuditReport;
 use crate::audit::rows::Rows;
 use crate::audit::stored::Stored;
+use crate::audit::structure;
 use crate::audit::table::{self, TableScan};
 use crate::audit::verdicts::SeenRows;
 use crate::exec::{Executor, ExecutorSettings, STEP_TIME_MAX, watched};
@@ -268,6 +269,7 @@ impl<'a> Run<'a> {
         let head_digest = self.report.state_digest;
         self.report.state_entries = table::compare(self.store, base, head_digest, findings);
         self.compare_mempool(findings);
+        self.walk.compare_index(findings);
         let first = self.walk.first();
         if let Some(confirmed) = self.confirmed {
             let verdicts = &self.walk.backlog().verdicts;
@@ -279,6 +281,7 @@ impl<'a> Run<'a> {
             );
         }
         self.compare_witness(findings);
+        structure::check(self.store, findings);
     }
 
     fn compare_mempool(&self, findings: &mut Findings) {

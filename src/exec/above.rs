@@ -65,7 +65,9 @@ impl Spill {
 
     /// Takes note that every block up to one with this digest is committed.
     pub(crate) fn stand_on(&self, parent: Digest) {
-        self.held().base.parent = parent;
+        if !planted!("sandbox_base_stays") {
+            self.held().base.parent = parent;
+        }
     }
 
     /// Writes what the rest of the rehearsal stands on, so that the next recovery finds that it fits.
@@ -203,8 +205,8 @@ impl Cache {
 impl StateRead for AboveCheckpoint {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
         match self.written.get(key) {
-            Some(written) => Ok(written.clone()),
-            None => self.read_below(key),
+            Some(written) if !planted!("sandbox_reads_the_checkpoint") => Ok(written.clone()),
+            _ => self.read_below(key),
         }
     }
 

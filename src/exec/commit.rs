@@ -153,6 +153,9 @@ impl Committer {
             size.add(crate::codec::count(block.txs.len()), crate::codec::count(block.memory()));
             batch.push(block);
             if self.limits.is_full(size) {
+                if planted!("batch_loses_its_last_block") {
+                    batch.pop();
+                }
                 self.write(&batch)?;
                 batch.clear();
                 size = BatchSize::default();
@@ -192,6 +195,9 @@ impl Committer {
         let mut lanes = self.lanes.clone();
         if net.changes().len() < THREAD_CHANGES_MIN {
             lanes.apply(net);
+            if planted!("changes_digested_twice") {
+                lanes.apply(net);
+            }
             // CRASH: as below.
             self.store.main().commit(batch, || lanes.clone())?;
             return Ok(lanes);
@@ -275,7 +281,9 @@ fn net_changes(blocks: &[RehearsedBlock]) -> ChangeSet {
     let mut net: KeyMap<(Option<Bytes>, Option<Bytes>)> = KeyMap::default();
     for change in blocks.iter().flat_map(|block| block.changes.changes()) {
         if let Some((_, after)) = net.get_mut(&change.key) {
-            after.clone_from(&change.after);
+            if !planted!("net_keeps_the_first_value") {
+                after.clone_from(&change.after);
+            }
         } else {
             let values = (change.before.clone(), change.after.clone());
             net.insert(change.key.clone(), values);

@@ -122,7 +122,7 @@ impl<'a> Quarantine<'a> {
     pub fn find(&self, tx: Seq) -> Result<Held, QuarantineError> {
         let (height, verdict) = *self.held.get(&tx).ok_or(QuarantineError::NotHeld(tx))?;
         let log = self.node.store.log();
-        let event = log.event(tx)?;
+        let event = log.linked(tx)?;
         let body = event.decode().map_err(|error| log.codec(tx, error))?;
         let ruling = log.body(verdict)?;
         let EventBody::Tx(Tx { id, payload }) = body else {

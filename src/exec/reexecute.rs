@@ -66,7 +66,9 @@ impl Reexecution {
         self.state.apply(&executed.changes)?;
         let ids: Vec<_> = pending.input.txs.iter().map(|tx| tx.id).collect();
         let again = RehearsedBlock::new(pending, executed);
-        match difference(rehearsed, &again, &ids) {
+        match difference(rehearsed, &again, &ids)
+            .filter(|_| !planted!("second_execution_not_compared"))
+        {
             Some(difference) => Err(Box::new(difference).into()),
             None => Ok(()),
         }

@@ -27,7 +27,9 @@ impl Resume {
             return Ok(None);
         };
         let start = checkpoint.map_or(0, |row| row.order.height.get().saturating_add(1));
-        let fits = found.parent == base.parent || committed_from(database, checkpoint)?;
+        let fits = found.parent == base.parent
+            || planted!("sandbox_of_another_base_accepted")
+            || committed_from(database, checkpoint)?;
         if !fits {
             return Ok(None);
         }
@@ -40,7 +42,7 @@ impl Resume {
             let holds = log.head().seq >= block.order.seq.get()
                 && log.event(block.order.seq)?.chain == block.order.chain
                 && !log.has_order_between(after, block.order.seq)?
-                && obeys(&block, verdicts);
+                && (obeys(&block, verdicts) || planted!("sandbox_of_older_verdicts_accepted"));
             if !holds {
                 return Ok(None);
             }

@@ -187,7 +187,8 @@ impl Observer<'_> {
         if log.head().seq < row.order.seq.get() {
             return Ok(CheckpointSeen::Beyond);
         }
-        let meets = log.event(row.order.seq)?.chain == row.order.chain;
+        let meets = log.event(row.order.seq)?.chain == row.order.chain
+            || planted!("checkpoint_not_compared");
         Ok(if meets { CheckpointSeen::Meets } else { CheckpointSeen::Differs })
     }
 
@@ -195,10 +196,10 @@ impl Observer<'_> {
         let log = self.store.log();
         let mark = log.witness();
         let Some(seq) = Seq::new(mark.seq) else { return Ok(WitnessSeen::Agrees) };
-        if log.head().seq < mark.seq {
+        if log.head().seq < mark.seq && !planted!("witness_ignored") {
             return Ok(WitnessSeen::Ahead);
         }
-        let agrees = log.event(seq)?.chain == mark.chain;
+        let agrees = log.event(seq)?.chain == mark.chain || planted!("witness_ignored");
         Ok(if agrees { WitnessSeen::Agrees } else { WitnessSeen::Differs })
     }
 
@@ -245,10 +246,14 @@ impl Observer<'_> {
                 format!("block {at} rests on event {order}, but log.db ends at event {head}")
             }
             Label::LogCut => {
-                format!("event {witness} was acknowledged, but log.db ends at event {head}")
+                format!(
+                    "event {witness} was acknowledged, as WITNESS says, but log.db ends at event {head}"
+                )
             }
             Label::LogReplaced => {
-                format!("log.db holds another event {witness} than the one that was acknowledged")
+                format!(
+                    "log.db holds another event {witness} than the one that WITNESS says was acknowledged"
+                )
             }
             Label::Diverged => match self.parting()? {
                 Some(parting) => format!(
@@ -318,7 +323,7 @@ pub(crate) fn fold_from<L: Deref<Target = Log>>(
     while head.seq < end {
         let events = lend().read(head.next(), READ_BYTES)?;
         for event in &events {
-            if event.chain_after(head.chain) != event.chain {
+            if event.chain_after(head.chain) != event.chain && !planted!("chain_not_verified") {
                 return Err(lend().damaged(event.seq, "does not follow from the event before it"));
             }
             // Most events are transactions, whose bytes nobody needs to look at here.

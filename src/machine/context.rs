@@ -107,6 +107,7 @@ impl<'a> Context<'a> {
                 u128::from_le_bytes(bytes.as_ref().try_into().map_err(|_| no_counter())?)
             }
         };
+        let held = if planted!("additions_lost") { 0 } else { held };
         let sum = held.checked_add(delta);
         let sum =
             sum.ok_or_else(|| ExecError::Poison("a counter overflows 128 bits".to_owned()))?;

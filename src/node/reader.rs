@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::block::{BlockRow, Receipts, Status};
+use crate::block::{BlockRow, Status};
 use crate::diff::{Verdicts, first_difference};
 use crate::event::{EventBody, Ruling};
 use crate::exec::BlockReader;
@@ -10,7 +10,7 @@ use crate::node::mailbox::{ClosesOnDrop, Mailbox};
 use crate::node::{BlockTx, BlockView, Place, TxView};
 use crate::state::StateRead as _;
 use crate::store::{Store, StoreError};
-use crate::types::{Bytes, Height, Seq, TxId};
+use crate::types::{Bytes, Digest, Height, Seq, TxId};
 
 /// Bytes of events that are read at once for one block: an append waits for each such read.
 const READ_BYTES: usize = 64 << 10;
@@ -102,16 +102,17 @@ impl Reader {
             Some(height) => self.store.main().block_to(Height(height))?,
             None => None,
         };
-        let after = before.map(|before| before.order.seq);
+        let (after, chain) = before
+            .map_or((None, Digest::ZERO), |before| (Some(before.order.seq), before.order.chain));
         let verdicts = Arc::new(Verdicts::default());
         let reader = BlockReader::new(Arc::clone(&self.store), after, verdicts);
-        let mut reader = reader.until(row.order.seq.get()).in_reads_of(READ_BYTES);
+        let reader = reader.until(row.order.seq.get()).in_reads_of(READ_BYTES);
+        let mut reader = reader.following(chain);
         let pending = reader.next_block()?;
         let Some(pending) = pending.filter(|pending| pending.order == row.order) else {
-            let log = self.store.log();
-            return Err(log.damaged(row.order.seq, "is not the order of its confirmed block"));
+            return Err(self.no_order(&row));
         };
-        let receipts = self.receipts(row.order.height)?;
+        let receipts = self.store.main().receipts(&row)?;
         let txs = pending.input.txs.into_iter().zip(receipts.0);
         let txs = txs.map(|(tx, receipt)| BlockTx {
             id: tx.id,
@@ -122,9 +123,8 @@ impl Reader {
         Ok(BlockView { row, patches: pending.input.patches, txs: txs.collect() })
     }
 
-    fn receipts(&self, height: Height) -> Result<Receipts, StoreError> {
-        let main = self.store.main();
-        Receipts::decode(&main.body(height)?.receipts).map_err(|error| main.codec(height, error))
+    fn no_order(&self, row: &BlockRow) -> StoreError {
+        self.store.log().damaged(row.order.seq, "is not the order of its confirmed block")
     }
 
     /// Looks for the confirmed block that holds a transaction, and says where to go on looking: the first that was
@@ -144,8 +144,9 @@ impl Reader {
             let Some(row) = self.store.main().block_from(height)? else { return Ok((found, None)) };
             let height = row.order.height;
             next = height.get().checked_add(1).map(Height);
-            let Some(index) = self.index_in(height, seq)? else { continue };
-            let Some(receipt) = self.receipts(height)?.0.into_iter().nth(index) else { continue };
+            let Some(index) = self.index_in(&row, seq)? else { continue };
+            let receipts = self.store.main().receipts(&row)?;
+            let Some(receipt) = receipts.0.into_iter().nth(index) else { continue };
             let may_follow = matches!(receipt.status, Status::Quarantined(_))
                 && self.is_released(height, seq)?;
             let index = u32::try_from(index).unwrap_or(u32::MAX);
@@ -157,10 +158,18 @@ impl Reader {
         Ok((found, next.map(|next| Search { seq, next: Some(next) })))
     }
 
-    fn index_in(&self, height: Height, seq: Seq) -> Result<Option<usize>, StoreError> {
-        let main = self.store.main();
-        let txs = main.body(height)?.tx_seqs().map_err(|error| main.codec(height, error))?;
-        Ok(txs.iter().position(|tx| *tx == seq))
+    /// Looks for a transaction in the order of a block, which its row vouches for; nothing does for the list beside it.
+    fn index_in(&self, row: &BlockRow, seq: Seq) -> Result<Option<usize>, StoreError> {
+        let log = self.store.log();
+        let event = log.linked(row.order.seq)?;
+        let body = event.decode().map_err(|error| log.codec(event.seq, error))?;
+        drop(log);
+        match body {
+            EventBody::Order(order) if event.chain == row.order.chain => {
+                Ok(order.txs.iter().position(|tx| *tx == seq))
+            }
+            _ => Err(self.no_order(row)),
+        }
     }
 
     /// Says whether a transaction that a block kept out was released, and may be in a later block.

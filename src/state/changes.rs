@@ -26,7 +26,9 @@ impl ChangeSet {
     #[must_use]
     pub fn new(mut changes: Vec<Change>) -> Self {
         changes.retain(|change| change.before != change.after);
-        changes.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        if !planted!("change_sets_in_the_order_of_a_hash_map") {
+            changes.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        }
         let unique = changes.windows(2).all(|pair| match pair {
             [a, b] => a.key != b.key,
             _ => true,

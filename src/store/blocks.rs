@@ -160,6 +160,9 @@ pub(crate) fn insert(sql: &Connection, block: &BlockWrite) -> rusqlite::Result<(
         row.committed.0,
         row.state_digest.map(|digest| digest.0),
     ])?;
+    if planted!("bodies_in_a_transaction_of_their_own") {
+        sql.execute_batch("COMMIT; BEGIN IMMEDIATE")?;
+    }
     sql.prepare_cached(
         "INSERT INTO block_body (height, txs, receipts, changes) VALUES (?1, ?2, ?3, ?4)",
     )?

@@ -4,8 +4,6 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::codec::CodecError;
 use crate::event::{EventBody, Kind, chain_digest};
-use crate::store::StoreError;
-use crate::store::connection::Database;
 use crate::types::{Digest, Seq, UnixMillis};
 
 /// How far the log goes: the number of events, and the chain digest of the last one.
@@ -68,15 +66,25 @@ impl StoredEvent {
     }
 }
 
-pub(crate) fn read_head(database: &Database) -> Result<LogHead, StoreError> {
-    let head = database.on(|sql| {
-        sql.query_row("SELECT seq, chain FROM event ORDER BY seq DESC LIMIT 1", [], |row| {
+/// Where a lot of events was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Position of the first of them.
+    pub first: Seq,
+    /// The head after the last of them.
+    pub head: LogHead,
+}
+
+pub(crate) fn read_head(sql: &Connection) -> rusqlite::Result<LogHead> {
+    let head = sql
+        .query_row("SELECT seq, chain FROM event ORDER BY seq DESC LIMIT 1", [], |row| {
             Ok(LogHead { seq: row.get(0)?, chain: Digest(row.get(1)?) })
         })
-        .optional()
-    })?;
+        .optional()?;
     Ok(head.unwrap_or(LogHead::EMPTY))
 }
+
+/// `None` where it has no position or a kind unknown.
 
 pub(crate) fn read_event(row: &Row<'_>) -> rusqlite::Result<Option<StoredEvent>> {
     let (Some(seq), Some(kind)) = (Seq::new(row.get(0)?), Kind::from_code(row.get(1)?)) else {

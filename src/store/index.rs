@@ -10,10 +10,44 @@ use std::collections::hash_map::Entry;
 use foldhash::fast::RandomState;
 use rusqlite::{Connection, params};
 
-use crate::event::Kind;
 use crate::types::{Seq, TxId};
 
 const LOT: usize = 65_536;
+
+/// Which identities the table holds, as a sum that does not depend on their order: enough to notice damage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexSum {
+    /// Rows.
+    pub rows: u64,
+    sum: u128,
+}
+
+impl IndexSum {
+    /// Adds the row of a transaction.
+    pub fn add(&mut self, id: &TxId, seq: Seq) {
+        self.add_row(prefix(id), seq.get());
+    }
+
+    /// Sums up the rows from a position on.
+    pub(crate) fn of_table(sql: &Connection, from: Seq) -> rusqlite::Result<Self> {
+        let mut statement = sql.prepare("SELECT prefix, seq FROM tx_index WHERE seq >= ?1")?;
+        let mut rows = statement.query([from.get()])?;
+        let mut sum = Self::default();
+        while let Some(row) = rows.next()? {
+            sum.add_row(row.get(0)?, row.get(1)?);
+        }
+        Ok(sum)
+    }
+
+    fn add_row(&mut self, prefix: i64, seq: u64) {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&prefix.to_le_bytes()).update(&seq.to_le_bytes());
+        let digest = hasher.finalize();
+        let first = digest.as_bytes().first_chunk().copied().unwrap_or_default();
+        self.sum = self.sum.wrapping_add(u128::from_le_bytes(first));
+        self.rows = self.rows.saturating_add(1);
+    }
+}
 
 /// Identities that are not in the table yet.
 #[derive(Debug, Default)]
@@ -26,24 +60,14 @@ pub(crate) struct RecentIds {
 }
 
 impl RecentIds {
-    /// Starts after a lot that was written.
-    pub(crate) fn indexed() -> Self {
-        Self { has_written: true, ..Self::default() }
+    /// Starts after the events that lots have covered, up to a position; 0 where there are none.
+    pub(crate) fn after(covered: u64) -> Self {
+        Self { has_written: covered > 0, ..Self::default() }
     }
 
-    /// Reads the identities of the events that no lot has covered.
-    pub(crate) fn load(sql: &Connection) -> rusqlite::Result<Self> {
-        let indexed = sql.query_row("SELECT indexed FROM log", [], |row| row.get::<_, u64>(0))?;
-        let mut recent = Self { has_written: indexed > 0, ..Self::default() };
-        let mut statement =
-            sql.prepare("SELECT seq, substr(body, 1, 8) FROM event WHERE seq > ?1 AND kind = ?2")?;
-        let mut rows = statement.query(params![indexed, Kind::Tx.code()])?;
-        while let Some(row) = rows.next()? {
-            if let Some(seq) = Seq::new(row.get(0)?) {
-                recent.add_prefix(i64::from_be_bytes(row.get(1)?), seq);
-            }
-        }
-        Ok(recent)
+    /// Returns the position of the last event that a lot has covered; 0 where none has.
+    pub(crate) fn covered(sql: &Connection) -> rusqlite::Result<u64> {
+        sql.query_row("SELECT indexed FROM log", [], |row| row.get(0))
     }
 
     /// Says whether the table holds anything.
@@ -53,7 +77,12 @@ impl RecentIds {
 
     /// Takes up one more identity.
     pub(crate) fn add(&mut self, id: &TxId, seq: Seq) {
-        self.add_prefix(prefix(id), seq);
+        let prefix = prefix(id);
+        match self.by_prefix.entry(prefix) {
+            Entry::Vacant(vacant) => drop(vacant.insert(seq)),
+            Entry::Occupied(_) => self.alike.entry(prefix).or_default().push(seq),
+        }
+        self.count = self.count.saturating_add(1);
     }
 
     /// Says whether it is time to write the lot.
@@ -88,14 +117,6 @@ impl RecentIds {
         let mut statement = sql.prepare_cached("SELECT seq FROM tx_index WHERE prefix = ?1")?;
         let rows = statement.query_map([prefix(id)], |row| row.get(0).map(Seq::new))?;
         rows.filter_map(Result::transpose).collect()
-    }
-
-    fn add_prefix(&mut self, prefix: i64, seq: Seq) {
-        match self.by_prefix.entry(prefix) {
-            Entry::Vacant(vacant) => drop(vacant.insert(seq)),
-            Entry::Occupied(_) => self.alike.entry(prefix).or_default().push(seq),
-        }
-        self.count = self.count.saturating_add(1);
     }
 }
 

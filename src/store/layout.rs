@@ -5,7 +5,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::fail_point::Point;
 use crate::machine::MachineVersion;
-use crate::store::events::LogHead;
 use crate::store::file_system::FileSystem;
 use crate::store::lock::Lock;
 use crate::store::log::Log;
@@ -14,7 +13,7 @@ use crate::store::medium::Medium;
 use crate::store::sandbox::SandboxDb;
 use crate::store::scratch::Scratch;
 use crate::store::witness::Witness;
-use crate::store::{Problem, StoreError, names};
+use crate::store::{LogHead, Problem, StoreError, names};
 
 pub(crate) const LOG: &str = "log.db";
 pub(crate) const MAIN: &str = "main.db";
@@ -145,7 +144,7 @@ impl DataDir {
         let main = Main::open(self.medium, &self.file(MAIN))?;
         if main.machine().id != log.machine() {
             let found = format!(
-                "its machine is {:?}, that of the log {:?}",
+                "its machine is {:?}, that of {LOG} {:?}",
                 main.machine().id,
                 log.machine()
             );

@@ -8,22 +8,13 @@ use crate::codec::CodecError;
 use crate::event::{EventBody, Kind};
 use crate::fail_point::Point;
 use crate::store::connection::{Database, Durability, pass};
-use crate::store::events::{LogHead, StoredEvent, insert, read_event, read_head};
-use crate::store::index::RecentIds;
+use crate::store::events::{Appended, LogHead, StoredEvent, insert, read_event, read_head};
+use crate::store::index::{IndexSum, RecentIds};
 use crate::store::medium::Medium;
 use crate::store::tail::Tail;
 use crate::store::witness::Witness;
 use crate::store::{Problem, StoreError, migrate};
 use crate::types::{Digest, Seq, TxId, UnixMillis};
-
-/// Where a lot of events was put.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    /// Position of the first of them.
-    pub first: Seq,
-    /// The head after the last of them.
-    pub head: LogHead,
-}
 
 /// The open event log with its witness.
 pub struct Log {
@@ -67,7 +58,7 @@ impl Log {
         let machine = machine.ok_or_else(|| {
             StoreError::new(log, Problem::Damaged("its one row of identity is gone".to_owned()))
         })?;
-        let head = read_head(&database)?;
+        let head = database.on(read_head)?;
         let (witness, tail) = (witness(head)?, Tail::default());
         Ok(Self { database, witness, machine, head, recent: None, tail, armed: false })
     }
@@ -114,7 +105,7 @@ impl Log {
             Ok(rows)
         })?;
         if lot.is_some() {
-            self.recent = Some(RecentIds::indexed());
+            self.recent = Some(RecentIds::after(head.seq));
         }
         if let Some(recent) = &mut self.recent {
             for (event, row) in events.iter().zip(&rows) {
@@ -123,7 +114,10 @@ impl Log {
                 }
             }
         }
-        let head = rows.last().map_or(self.head, StoredEvent::head);
+        let mut head = rows.last().map_or(self.head, StoredEvent::head);
+        if planted!("head_one_too_high") {
+            head.seq = head.seq.saturating_add(1);
+        }
         self.head = head;
         self.tail.extend(rows);
         // CRASH: before this write the witness lags behind the durable log, which is harmless.
@@ -134,7 +128,9 @@ impl Log {
 
     fn acknowledge(&mut self, head: LogHead) -> Result<(), StoreError> {
         self.database.pass(Point::AppendCommitted)?;
-        self.witness.write(head)?;
+        if !planted!("witness_not_written") {
+            self.witness.write(head)?;
+        }
         if self.database.checkpoint_if_large()? {
             self.witness.sync()?;
         }
@@ -148,7 +144,7 @@ impl Log {
     /// # Errors
     /// [`StoreError`] where the checkpoint does not succeed completely.
     pub fn arm(&mut self) -> Result<(), StoreError> {
-        if !self.armed {
+        if !self.armed && !planted!("no_checkpoint_before_the_first_acknowledgement") {
             self.database.pass(Point::ArmBegin)?;
             self.database.checkpoint()?;
             self.database.pass(Point::ArmCheckpointed)?;
@@ -232,12 +228,9 @@ impl Log {
     /// # Errors
     /// As [`Log::event`]; [`Problem::Damaged`] where the link does not hold.
     pub fn linked(&self, seq: Seq) -> Result<StoredEvent, StoreError> {
-        let before = self.chain_before(seq)?;
         let event = self.event(seq)?;
-        if event.chain_after(before) == event.chain {
-            return Ok(event);
-        }
-        Err(self.damaged(seq, "does not follow from the event before it"))
+        self.verify_link(&event)?;
+        Ok(event)
     }
 
     /// Returns the chain digest that is stored with the predecessor of an event; [`Digest::ZERO`] for the first.
@@ -251,13 +244,15 @@ impl Log {
         }
     }
 
-    /// Reads one event and decodes its body.
+    /// Reads one event, verifies that it follows from its predecessor, and decodes its body.
     ///
     /// # Errors
-    /// As [`Log::event`]; [`Problem::Codec`] for bytes that are never written.
+    /// As [`Log::linked`]; [`Problem::Codec`] for bytes that are never written.
     pub fn body(&self, seq: Seq) -> Result<EventBody, StoreError> {
         let event = self.event(seq)?;
-        event.decode().map_err(|error| self.codec(seq, error))
+        let body = event.decode().map_err(|error| self.codec(seq, error))?;
+        self.verify_link(&event)?;
+        Ok(body)
     }
 
     /// Finds the position of a transaction.
@@ -275,17 +270,37 @@ impl Log {
     pub fn find_event(&mut self, id: &TxId) -> Result<Option<StoredEvent>, StoreError> {
         self.database.check()?;
         self.load_recent()?;
+        if planted!("duplicates_not_recognised") {
+            return Ok(None);
+        }
         let mut candidates = self.recent.as_ref().map(|recent| recent.find(id)).unwrap_or_default();
         if self.recent.as_ref().is_some_and(RecentIds::has_written) {
             candidates.extend(self.database.on(|sql| RecentIds::find_written(sql, id))?);
         }
         for seq in candidates {
-            let event = self.event(seq)?;
+            let event = self.linked(seq)?;
             if event.body.starts_with(&id.0) {
                 return Ok(Some(event));
             }
         }
         Ok(None)
+    }
+
+    /// Returns the position up to which the transaction index is to hold every transaction, and what it holds from
+    /// another one on.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the index cannot be read.
+    pub fn index(&self, from: Seq) -> Result<(u64, IndexSum), StoreError> {
+        self.database.on(|sql| Ok((RecentIds::covered(sql)?, IndexSum::of_table(sql, from)?)))
+    }
+
+    /// Returns what is wrong with the pages and indexes of the file; reads all of it.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it cannot be read.
+    pub fn flaws(&self) -> Result<Vec<String>, StoreError> {
+        self.database.flaws()
     }
 
     /// Says whether there is an order above one position and below another.
@@ -312,11 +327,42 @@ impl Log {
         StoreError::new(&self.database.file, Problem::Damaged(text))
     }
 
+    fn verify_link(&self, event: &StoredEvent) -> Result<(), StoreError> {
+        let before = self.chain_before(event.seq)?;
+        if event.chain_after(before) == event.chain || planted!("link_not_verified") {
+            return Ok(());
+        }
+        Err(self.damaged(event.seq, "does not follow from the event before it"))
+    }
+
     fn load_recent(&mut self) -> Result<(), StoreError> {
         if self.recent.is_none() {
-            self.recent = Some(self.database.on(RecentIds::load)?);
+            self.recent = Some(self.read_recent()?);
         }
         Ok(())
+    }
+
+    /// Reads the identities that the index does not cover, and verifies each event on the way: start-up did not look at
+    /// those before the checkpoint, and a damaged identity would be taken for a new one.
+    fn read_recent(&self) -> Result<RecentIds, StoreError> {
+        let covered = self.database.on(RecentIds::covered)?;
+        let chain = match Seq::new(covered) {
+            Some(seq) => self.event(seq)?.chain,
+            None => Digest::ZERO,
+        };
+        let (mut head, mut recent) = (LogHead { seq: covered, chain }, RecentIds::after(covered));
+        self.visit(head.next(), |event| {
+            let next = head.next();
+            if event.seq != next || event.chain_after(head.chain) != event.chain {
+                return Err(self.damaged(next, "does not follow from the event before it"));
+            }
+            if let (Kind::Tx, Some(id)) = (event.kind, event.body.first_chunk()) {
+                recent.add(&TxId(*id), next);
+            }
+            head = LogHead { seq: next.get(), chain: event.chain };
+            Ok(true)
+        })?;
+        Ok(recent)
     }
 
     fn visit(

@@ -22,10 +22,11 @@ mod witness;
 
 pub use blocks::{BlockBody, BlockWrite, QuarantineWrite, StoredRow};
 pub use error::{Problem, StoreError};
-pub use events::{LogHead, StoredEvent};
+pub use events::{Appended, LogHead, StoredEvent};
+pub use index::IndexSum;
 pub(crate) use layout::MAIN;
 pub use layout::{DataDir, Repairs, Store};
-pub use log::{Appended, Log};
+pub use log::Log;
 pub use main_db::{Batch, Main, QuarantineRow};
 pub use medium::{Medium, MediumFile, Seen};
 pub use sandbox::{OverlayEntry, SandboxBase, SandboxDb};

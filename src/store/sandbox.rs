@@ -113,7 +113,11 @@ impl SandboxDb {
             .optional()
         })?;
         match found {
-            Some((height, body, digest)) if Digest::of(&body) == digest => Ok(Some((height, body))),
+            Some((height, body, digest))
+                if Digest::of(&body) == digest || planted!("sandbox_digest_not_checked") =>
+            {
+                Ok(Some((height, body)))
+            }
             Some((height, ..)) => {
                 let text = format!("rehearsed block {} does not match its digest", height.get());
                 Err(StoreError::new(&self.database.file, Problem::Damaged(text)))

@@ -95,7 +95,9 @@ impl Witness {
 
     /// Makes the last mark survive a power cut.
     pub(crate) fn sync(&mut self) -> Result<(), StoreError> {
-        self.file.sync().map_err(|error| StoreError::io(&self.path, "syncing", &error))?;
+        if !planted!("witness_not_synced") {
+            self.file.sync().map_err(|error| StoreError::io(&self.path, "syncing", &error))?;
+        }
         // CRASH: from here on a torn write of the other slot leaves this one.
         self.slot = 1 - self.slot.min(1);
         Ok(())
@@ -119,5 +121,6 @@ fn read_slot(bytes: &[u8]) -> Option<(u64, WitnessMark)> {
     let chain = reader.digest("chain").ok()?;
     let mark = WitnessMark { seq, chain };
     // The magic and the checksum are compared with the rest.
-    (slot_bytes(turn, mark) == bytes).then_some((turn, mark))
+    (slot_bytes(turn, mark) == bytes || planted!("witness_checksum_ignored"))
+        .then_some((turn, mark))
 }

@@ -330,6 +330,16 @@ fn events_that_cannot_be_read_are_passed() {
 }
 
 #[test]
+fn the_transaction_index_is_held_against_the_log() {
+    let ahead = sql("log.db", "UPDATE log SET indexed = 9999999");
+    check(&ahead, None, &[What::TxIndex]);
+    let lost = sql("log.db", "UPDATE log SET indexed = (SELECT max(seq) FROM event)");
+    check(&lost, None, &[What::TxIndex]);
+    let extra = sql("log.db", "INSERT INTO tx_index SELECT 7, max(seq) FROM event");
+    check(&extra, None, &[What::TxIndex]);
+}
+
+#[test]
 fn a_log_that_was_cut_is_found_by_its_witness() {
     let cut = sql("log.db", format!("DELETE FROM event WHERE seq > {}", 2 + 20 * 11 + 2));
     let found = check(&cut, None, &[What::Witness]);

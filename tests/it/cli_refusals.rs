@@ -282,7 +282,7 @@ fn histories_that_do_not_fit_together_are_refused() {
             },
             4,
             "log_cut",
-            ["event 323 was acknowledged, but log.db ends at event 322", RESTORE],
+            ["event 323 was acknowledged, as WITNESS says, but log.db ends at event 322", RESTORE],
         ),
         case(
             "log lost",

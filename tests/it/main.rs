@@ -18,6 +18,16 @@ mod cli_refusals;
 #[cfg(test)]
 mod crash_points;
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod damage_answers;
+#[cfg(test)]
+mod damage_bugs;
+#[cfg(test)]
+mod damage_golden;
+#[cfg(test)]
+mod damage_kinds;
+#[cfg(test)]
 mod decisions;
 #[cfg(test)]
 mod documents;
@@ -80,6 +90,8 @@ mod node_kills;
 mod node_metrics;
 #[cfg(test)]
 mod nodes;
+#[cfg(test)]
+mod planted;
 #[cfg(test)]
 mod power_loss;
 #[cfg(test)]

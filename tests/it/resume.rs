@@ -2,12 +2,14 @@
 
 use std::fs;
 
+use rewake::event::{EventBody, Ruling, Verdict};
 use rewake::exec::{Outcome, RecoveryOptions, Report};
 use rewake::machine::PoisonPolicy;
+use rewake::types::{Height, UnixMillis};
 
 use crate::faulty::Faulty;
 use crate::nodes::Node;
-use crate::scripted::{blocks, faulty_node, options, ordered, script, seq, sql};
+use crate::scripted::{blocks, faulty_node, options, ordered, receipts, script, seq, sql, state};
 
 /// A node that halted at block 3 of 4 and whose commits of the blocks before were lost since, with its sandbox.
 fn halted() -> (Node, Faulty, Report) {
@@ -81,4 +83,43 @@ fn the_overlay_of_an_earlier_process_is_not_read() {
     let stale =
         "INSERT OR REPLACE INTO overlay (key, value) VALUES (CAST('n' AS BLOB), zeroblob(16))";
     check("a stale overlay", alter(stale), 3, 1);
+}
+
+#[test]
+fn the_overlay_of_an_earlier_process_answers_for_no_key() {
+    let node = faulty_node(&Faulty::default());
+    let block = |number: u8, text: &str| {
+        [script(number + 1, text), ordered(number.into(), "", &[number + 1])]
+    };
+    let blocks = [block(0, "put a 1"), block(1, "put b 1"), block(2, "add m 1")];
+    node.append(blocks.into_iter().flatten().collect());
+    let options = RecoveryOptions { memory_bytes: 0, ..options() };
+    let stop = options.stop.clone();
+    options.rehearsed.subscribe(move |block| {
+        if block.height.get() == 1 {
+            stop.request();
+        }
+    });
+    assert_eq!(node.recover_with(options).outcome, Outcome::Halted);
+    let stale =
+        "INSERT INTO overlay (key, value) VALUES (x'6d', x'07000000000000000000000000000000')";
+    alter(stale)(&node);
+    let report = spilling(&node);
+    assert_eq!((report.outcome, report.resumed_blocks), (Outcome::Recovered, 2));
+    let store = node.dir.open().expect("a node");
+    assert_eq!(state(&store)["m"], "1");
+}
+
+#[test]
+fn a_rehearsal_from_before_a_verdict_is_not_gone_on_with() {
+    let (node, _, _) = halted();
+    let ruling = Ruling::Quarantine { reason: "it took too long".to_owned(), attempts: 1 };
+    let verdict = EventBody::Verdict(Verdict { tx: seq(3), ruling });
+    let store = node.dir.open().expect("a node");
+    store.log().append(UnixMillis(1), &[verdict]).expect("an append");
+    drop(store);
+    let report = spilling(&node);
+    assert_eq!((report.outcome, report.resumed_blocks), (Outcome::Halted, 0));
+    let store = node.dir.open().expect("a node");
+    assert_eq!(receipts(&store, Height(1)), ["quarantined: it took too long"]);
 }

@@ -1,0 +1,28 @@
+//! Looks at the pages and indexes of both databases: damage that no table shows, and that a later read may meet.
+
+use crate::audit::finding::{Finding, Findings, What};
+use crate::store::{Store, StoreError};
+
+/// Takes up what is wrong, unless something was found before: that has a better name.
+pub(super) fn check(store: &Store, findings: &mut Findings) {
+    if findings.count > 0 {
+        return;
+    }
+    // Bound first: the one is given back before the other is taken.
+    let log = store.log().flaws();
+    add(log, "log.db", findings);
+    let main = store.main().flaws();
+    add(main, "main.db", findings);
+}
+
+fn add(flaws: Result<Vec<String>, StoreError>, file: &str, findings: &mut Findings) {
+    let expected = || format!("{file} without a flaw");
+    match flaws {
+        Ok(flaws) => {
+            findings.extend(
+                flaws.into_iter().map(|flaw| Finding::new(What::Structure, expected(), flaw)),
+            );
+        }
+        Err(error) => findings.add(Finding::new(What::Structure, expected(), error.to_string())),
+    }
+}

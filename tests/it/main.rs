@@ -20,6 +20,10 @@ mod crash_points;
 #[cfg(test)]
 mod decisions;
 #[cfg(test)]
+mod determinism;
+#[cfg(test)]
+mod determinism_processes;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod estimate;

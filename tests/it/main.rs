@@ -32,6 +32,11 @@ mod executor;
 #[cfg(test)]
 mod faulty;
 #[cfg(test)]
+mod fuzz_smoke;
+#[cfg(test)]
+#[path = "../../fuzz/targets/mod.rs"]
+mod fuzz_targets;
+#[cfg(test)]
 mod generate;
 #[cfg(test)]
 mod golden;

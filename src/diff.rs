@@ -291,6 +291,18 @@ mod tests {
     }
 
     #[test]
+    fn a_backlog_begins_with_what_the_checkpoint_left() {
+        let mut mempool = Mempool::default();
+        mempool.insert(seq(1));
+        let backlog = Backlog::at(Some(Height(2)), mempool.clone());
+        assert_eq!((backlog.last_ordered, backlog.first), (Some(Height(2)), None));
+        assert_eq!((&backlog.mempool, backlog.blocks), (&mempool, 0));
+        let again = backlog.check(Height(2), &[]);
+        assert!(matches!(again, Err(OrderError::HeightNotAscending { .. })), "{again:?}");
+        assert_eq!(backlog.check(Height(3), &[seq(1)]), Ok(()));
+    }
+
+    #[test]
     fn what_waits_is_counted() {
         let backlog = folded(&events());
         assert_eq!((backlog.blocks, backlog.txs, backlog.patches), (2, 3, 1));

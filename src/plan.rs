@@ -71,6 +71,7 @@ mod tests {
         let limits = BatchLimits { txs_max: 10, bytes_max: 100 };
         let size = |blocks, txs, bytes| BatchSize { blocks, txs, bytes };
         assert!(!limits.is_full(size(0, 0, 0)));
+        assert!(!limits.is_full(size(0, 10, 100)));
         assert!(!limits.is_full(size(3, 9, 99)));
         assert!(limits.is_full(size(1, 10, 0)));
         assert!(limits.is_full(size(1, 0, 100)));

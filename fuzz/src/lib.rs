@@ -1,5 +1,7 @@
 //! The fuzz targets of rewake for libFuzzer; `cargo test` looks at the same ones with a plain mutator.
 
+#![expect(dead_code, reason = "seeds and the number of inputs are for the test run")]
+
 #[path = "../../tests/it/simulated.rs"]
 mod simulated;
 #[path = "../targets/mod.rs"]

@@ -7,24 +7,31 @@ use rewake::store::BlockBody;
 use rewake::types::{Bytes, Digest, Height, Seq};
 
 use super::Target;
+use super::reached::reach;
 
-pub const TARGET: Target = Target { name: "block_codec", run, seeds, smoke_runs: 300_000 };
+pub const TARGET: Target =
+    Target { name: "block_codec", run, seeds, smoke_runs: 300_000, places: PLACES };
+const PLACES: &[&str] = &["receipts", "changes", "positions", "a rehearsed block"];
 
 fn run(bytes: &[u8]) {
     if let Ok(receipts) = Receipts::decode(bytes) {
+        reach(TARGET.name, "receipts");
         assert_eq!(receipts.encode(), bytes);
         let counts = receipts.counts();
         assert_eq!(counts.txs, counts.applied + counts.rejected + counts.quarantined);
     }
     if let Ok(changes) = ChangeSet::decode(bytes) {
+        reach(TARGET.name, "changes");
         assert_eq!(changes.encode(), bytes);
         check_changes(&changes);
     }
     let body = BlockBody { txs: bytes.to_vec(), receipts: Vec::new(), changes: Vec::new() };
     if let Ok(txs) = body.tx_seqs() {
+        reach(TARGET.name, "positions");
         assert_eq!(BlockBody::encode_txs(&txs), bytes);
     }
     if let Ok(block) = RehearsedBlock::decode(bytes) {
+        reach(TARGET.name, "a rehearsed block");
         assert_eq!(RehearsedBlock::decode(&block.encode()), Ok(block));
     }
     if let Some(lanes) = StateDigest::from_bytes(bytes) {

@@ -6,10 +6,12 @@ use rusqlite::{Connection, OpenFlags, params};
 
 use super::Target;
 use super::input::Input;
+use super::reached::reach;
 use super::reference;
 use super::template::{self, CLOSED, KILLED};
 
-pub const TARGET: Target = Target { name: "database", run, seeds, smoke_runs: 500 };
+pub const TARGET: Target = Target { name: "database", run, seeds, smoke_runs: 500, places: PLACES };
+const PLACES: &[&str] = &["refused", "not recovered", "a finding", "sound"];
 
 const EDITS_MAX: usize = 12;
 const FILES: [&str; 6] =
@@ -58,8 +60,9 @@ fn run(bytes: &[u8]) {
         }
     }
     match template::open(&disk) {
-        Ok(node) => reference::check(node),
+        Ok(node) => reference::check(TARGET.name, node),
         Err(refusal) => {
+            reach(TARGET.name, "refused");
             let sentence = refusal.to_string();
             assert!(sentence.starts_with(refusal.label.name()), "{sentence}");
             assert!(!refusal.advice.is_empty(), "{sentence}");

@@ -4,18 +4,23 @@ use rewake::event::{Event, EventBody, Kind, Order, Patch, Ruling, Tx, Verdict, c
 use rewake::types::{Bytes, Digest, Height, Seq, TxId, UnixMillis};
 
 use super::Target;
+use super::reached::reach;
 
-pub const TARGET: Target = Target { name: "event_codec", run, seeds, smoke_runs: 700_000 };
+pub const TARGET: Target =
+    Target { name: "event_codec", run, seeds, smoke_runs: 700_000, places: PLACES };
+const PLACES: &[&str] = &["a body", "an event"];
 
 const KINDS: [Kind; 4] = [Kind::Patch, Kind::Tx, Kind::Order, Kind::Verdict];
 
 fn run(bytes: &[u8]) {
     for kind in KINDS {
         if let Ok(body) = EventBody::decode(kind, bytes) {
+            reach(TARGET.name, "a body");
             assert_eq!((body.kind(), body.encode()), (kind, bytes.to_vec()));
         }
     }
     let Ok(event) = Event::decode(bytes) else { return };
+    reach(TARGET.name, "an event");
     assert_eq!(event.encode(), bytes);
     let Event { seq, created, body } = event;
     let chain = chain_digest(Digest::ZERO, seq, body.kind(), created, &body.encode());

@@ -5,8 +5,11 @@ use rewake::machine::ledger::{LedgerKey, Transfer};
 use rewake::types::{Digest, TxId, decode_hex, encode_hex};
 
 use super::Target;
+use super::reached::reach;
 
-pub const TARGET: Target = Target { name: "http_body", run, seeds, smoke_runs: 300_000 };
+pub const TARGET: Target =
+    Target { name: "http_body", run, seeds, smoke_runs: 300_000, places: PLACES };
+const PLACES: &[&str] = &["a transaction", "a refusal", "an account", "an identity"];
 
 fn run(bytes: &[u8]) {
     for machine in ["ledger", "another"] {
@@ -15,11 +18,13 @@ fn run(bytes: &[u8]) {
             Ok(OneOrMany::One(tx)) => vec![tx],
             Ok(OneOrMany::Many(txs)) => txs,
             Err(error) => {
+                reach(TARGET.name, "a refusal");
                 assert!(!error.to_string().is_empty());
                 continue;
             }
         };
         for tx in txs {
+            reach(TARGET.name, "a transaction");
             check_shown(&*dialect, &tx.payload);
             let transfer = Transfer::decode(&tx.payload);
             assert!(machine != "ledger" || transfer.is_ok(), "the ledger reads transfers alone");
@@ -50,6 +55,7 @@ fn check_names(name: &str) {
         let Some(LedgerKey::Account(account)) = LedgerKey::read(&key) else {
             panic!("{name}: no account")
         };
+        reach(TARGET.name, "an account");
         assert_eq!(name.trim_start_matches('0'), account.0.to_string().trim_start_matches('0'));
     }
     if let Some(bytes) = decode_hex(name) {
@@ -57,6 +63,7 @@ fn check_names(name: &str) {
         assert_eq!(encode_hex(&bytes), digits.to_ascii_lowercase());
     }
     if let Ok(id) = name.parse::<TxId>() {
+        reach(TARGET.name, "an identity");
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(name.parse::<Digest>().map(|digest| digest.0), Ok(id.0));
     }

@@ -11,21 +11,36 @@ use rewake::import::eth::{
 };
 use rewake::machine::evm::{ForkSchedule, OrderHeader};
 
-use super::Target;
+use rewake::types::encode_hex;
+use serde_json::Value;
 
-pub const TARGET: Target = Target { name: "import_eth", run, seeds, smoke_runs: 25_000 };
+use super::Target;
+use super::input::Input;
+use super::reached::reach;
+
+pub const TARGET: Target =
+    Target { name: "import_eth", run, seeds, smoke_runs: 10_000, places: PLACES };
+const PLACES: &[&str] = &["a block", "a refusal", "a case", "a case that cannot be run"];
+
+/// The first byte of an input that edits the block below rather than being a file.
+const EDITS: u8 = 0xff;
+const EDITS_MAX: usize = 6;
 
 /// Contradictions of one file that are mended.
 const MENDS_MAX: usize = 8;
 
-fn run(json: &[u8]) {
+fn run(bytes: &[u8]) {
     let path = Path::new("block.json");
-    let mut json = json.to_vec();
+    let mut json = match bytes {
+        [EDITS, choices @ ..] => edited(&mut Input(choices)),
+        json => json.to_vec(),
+    };
     for _ in 0..MENDS_MAX {
         let (expected, found) = match parse_block(path, &json) {
             Ok(file) => return check_block(&file.into_block(&ForkSchedule::mainnet())),
             Err(EthImportError::Mismatch { expected, found, .. }) => (expected, found),
             Err(error) => {
+                reach(TARGET.name, "a refusal");
                 assert!(error.to_string().starts_with("block.json: "), "{error}");
                 break;
             }
@@ -37,16 +52,21 @@ fn run(json: &[u8]) {
     for (name, case) in cases {
         match case {
             Ok(case) => {
+                reach(TARGET.name, "a case");
                 let planned = plan_case(&case).branches.into_iter().flatten();
                 planned.for_each(|block| assert!(block.index < case.blocks.len(), "{name}"));
             }
-            Err(error) => assert!(!error.to_string().is_empty()),
+            Err(error) => {
+                reach(TARGET.name, "a case that cannot be run");
+                assert!(!error.to_string().is_empty());
+            }
         }
     }
 }
 
 /// What is logged of a block is read back as it was.
 fn check_block(block: &EthBlock) {
+    reach(TARGET.name, "a block");
     let (header, hash) = OrderHeader::decode(&block.header).expect("a header of ours");
     assert_eq!((header.encode(), hash), (block.header.to_vec(), block.hash));
     let patch = EventBody::Patch(WitnessChain::default().patch(block));
@@ -54,10 +74,66 @@ fn check_block(block: &EthBlock) {
     assert_eq!(read.as_ref(), Ok(&patch));
 }
 
+/// Returns the block below with some of its fields taken out or replaced.
+fn edited(input: &mut Input<'_>) -> Vec<u8> {
+    let mut file: Value = serde_json::from_str(BLOCK).expect("JSON");
+    let mut pointers = Vec::new();
+    collect(&file, "", &mut pointers);
+    for _ in 0..EDITS_MAX {
+        if input.is_empty() {
+            break;
+        }
+        let pointer = &pointers[input.u32() as usize % pointers.len()];
+        let (parent, name) = pointer.rsplit_once('/').expect("below the root");
+        let value = match input.u8() % 8 {
+            0 => None,
+            1 => Some(Value::Null),
+            2 => Some(format!("0x{:x}", input.u64()).into()),
+            3 => Some(encode_hex(&[b"0x", input.take(3)].concat()).into()),
+            4 => {
+                Some(input.one_of(&["0x", "0x0", "0x00", "", "0xffffffffffffffffffffffff"]).into())
+            }
+            5 => Some(u64::from(input.u8()).into()),
+            6 => Some(format!("0x{}", encode_hex(&[input.u8(); 32])).into()),
+            // Something else of the same file.
+            _ => file.pointer(&pointers[input.u32() as usize % pointers.len()]).cloned(),
+        };
+        match (file.pointer_mut(parent), value) {
+            (Some(Value::Object(fields)), Some(value)) => drop(fields.insert(name.into(), value)),
+            (Some(Value::Object(fields)), None) => drop(fields.remove(name)),
+            (Some(Value::Array(values)), Some(value)) => values.push(value),
+            (Some(Value::Array(values)), None) => drop(values.pop()),
+            _ => {}
+        }
+    }
+    serde_json::to_vec(&file).expect("JSON")
+}
+
+/// Collects the places of everything in a value.
+fn collect(value: &Value, place: &str, pointers: &mut Vec<String>) {
+    if !place.is_empty() {
+        pointers.push(place.to_owned());
+    }
+    match value {
+        Value::Object(fields) => {
+            fields
+                .iter()
+                .for_each(|(name, field)| collect(field, &format!("{place}/{name}"), pointers));
+        }
+        Value::Array(values) => {
+            let places = values.iter().enumerate();
+            places.for_each(|(at, value)| collect(value, &format!("{place}/{at}"), pointers));
+        }
+        _ => {}
+    }
+}
+
 /// A block with transactions of two kinds, a withdrawal and a witness; its hashes are mended.
 const BLOCK: &str = include_str!("../corpus/import_eth/block.json");
 const CASES: &str = include_str!("../corpus/import_eth/cases.json");
 
 fn seeds() -> Vec<Vec<u8>> {
-    vec![BLOCK.into(), CASES.into(), br#"{"block":{},"prestate":{}}"#.into()]
+    let edit = |kind: u8| vec![EDITS, 3 * kind, 0, 0, 0, kind, 1, 2, 3, 4, 40, 0, 0, 0, kind, 9];
+    let files = [BLOCK.into(), CASES.into(), br#"{"block":{},"prestate":{}}"#.into()];
+    (0..8).map(edit).chain(files).collect()
 }

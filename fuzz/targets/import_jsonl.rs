@@ -5,8 +5,11 @@ use rewake::import::jsonl::{LINE_BYTES_MAX, Line, Lines};
 use rewake::machine::ledger::Transfer;
 
 use super::Target;
+use super::reached::reach;
 
-pub const TARGET: Target = Target { name: "import_jsonl", run, seeds, smoke_runs: 250_000 };
+pub const TARGET: Target =
+    Target { name: "import_jsonl", run, seeds, smoke_runs: 250_000, places: PLACES };
+const PLACES: &[&str] = &["a transfer", "a refusal", "both ways"];
 
 fn run(bytes: &[u8]) {
     let mut lines = Lines::new("a.jsonl", bytes);
@@ -15,8 +18,12 @@ fn run(bytes: &[u8]) {
     for read in &mut lines {
         assert!(!has_failed, "reading goes on after an error");
         match read {
-            Ok((_, payload)) => check_transfer(&payload),
+            Ok((_, payload)) => {
+                reach(TARGET.name, "a transfer");
+                check_transfer(&payload);
+            }
             Err(error) => {
+                reach(TARGET.name, "a refusal");
                 has_failed = true;
                 assert!((1..=line_count).contains(&error.line), "{error}");
                 assert!((1..=LINE_BYTES_MAX).contains(&error.column), "{error}");
@@ -42,7 +49,10 @@ fn check_dialect(line: &[u8]) {
     }
     let here = Lines::new("a.jsonl", line).next().expect("a line that is not blank");
     match dialect_of("ledger").read(line) {
-        Ok(OneOrMany::One(tx)) => assert_eq!(here.expect("there it is"), (tx.id, tx.payload)),
+        Ok(OneOrMany::One(tx)) => {
+            reach(TARGET.name, "both ways");
+            assert_eq!(here.expect("there it is"), (tx.id, tx.payload));
+        }
         Ok(OneOrMany::Many(_)) => assert!(here.is_err(), "an array is no line"),
         Err(error) => assert!(here.is_err(), "over HTTP: {error}"),
     }

@@ -12,6 +12,7 @@ mod import_jsonl;
 mod input;
 mod operation;
 mod operations;
+mod reached;
 mod reference;
 mod template;
 mod witness;
@@ -26,6 +27,8 @@ pub struct Target {
     pub seeds: fn() -> Vec<Vec<u8>>,
     /// How many mutated inputs a test run looks at: as many as take a second or two.
     pub smoke_runs: u64,
+    /// Places to which some input of a test run must come, or it proves nothing.
+    pub places: &'static [&'static str],
 }
 
 /// Every target.
@@ -40,6 +43,13 @@ pub const TARGETS: &[Target] = &[
     operations::TARGET,
     witness::TARGET,
 ];
+
+impl Target {
+    /// Returns how often inputs came to a place of it.
+    pub fn reached(&self, place: &'static str) -> u64 {
+        reached::times(self.name, place)
+    }
+}
 
 /// Returns the target with a name.
 pub fn find(name: &str) -> &'static Target {

@@ -21,9 +21,19 @@ use rewake_simdisk::{Crash, Disk, Image, Numbers, Settings, Share, plans};
 use super::Target;
 use super::input::Input;
 use super::operation::{Cut, Operation};
+use super::reached::reach;
 use super::template::{self, EMPTY};
 
-pub const TARGET: Target = Target { name: "operations", run, seeds, smoke_runs: 120 };
+pub const TARGET: Target =
+    Target { name: "operations", run, seeds, smoke_runs: 120, places: PLACES };
+const PLACES: &[&str] = &[
+    "power was lost",
+    "a call failed",
+    "a lot was refused",
+    "a lot was kept without an answer",
+    "a lot was lost without an answer",
+    "blocks were rolled forward",
+];
 
 const OPERATIONS_MAX: usize = 16;
 const ACCOUNTS: [(Account, u64); 4] = [
@@ -160,6 +170,9 @@ impl Life {
         };
         let settled = self.settled;
         let answered = self.attempt(operation, submitted.is_none());
+        if self.disk.faults().1 > 0 {
+            reach(TARGET.name, "a call failed");
+        }
         self.disk.arm(None);
         let mut unknown = submitted.unwrap_or_default();
         match cut {
@@ -189,6 +202,9 @@ impl Life {
             Operation::Append(lot) => {
                 let appended = Intake::new(&node, Arc::new(template::Still)).append(lot);
                 assert!(!is_refused || appended.is_err(), "what has to be refused was logged");
+                if is_refused {
+                    reach(TARGET.name, "a lot was refused");
+                }
                 appended.is_ok() || is_refused
             }
             Operation::Recover { options, until } => {
@@ -218,6 +234,7 @@ impl Life {
     }
 
     fn lose_power(&mut self, point: usize, drawn: u64) {
+        reach(TARGET.name, "power was lost");
         self.node = None;
         let mut crash = Crash::new(self.base.clone());
         self.disk.trace().iter().take(point).for_each(|op| crash.advance(op));
@@ -237,6 +254,9 @@ impl Life {
         if length > self.log.len() {
             assert_eq!(length, self.log.len() + unknown.len(), "a part of a lot is there");
             self.log.extend(unknown);
+            reach(TARGET.name, "a lot was kept without an answer");
+        } else if !unknown.is_empty() {
+            reach(TARGET.name, "a lot was lost without an answer");
         }
         assert_eq!(length, self.log.len(), "what was acknowledged is gone");
         let confirmed = head(&node);
@@ -298,6 +318,9 @@ impl Life {
         let (node, report) = Recovery::new(node, template::options()).run().expect("a recovery");
         assert!(matches!(report.outcome, Outcome::Recovered | Outcome::InSync), "{report:?}");
         assert_eq!(head(&node), self.blocks().len());
+        if report.blocks > 1 {
+            reach(TARGET.name, "blocks were rolled forward");
+        }
         drop(node);
         self.open(Vec::new());
         assert_eq!(self.node.expect("it is open").label, Label::InSync);

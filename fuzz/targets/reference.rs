@@ -11,6 +11,7 @@ use rewake::state::{StateDigest, StateRead as _};
 use rewake::store::Store;
 use rewake::types::{Bytes, Digest, Height, Seq};
 
+use super::reached::reach;
 use super::template::{self, CLOSED};
 
 /// A whole node, but for what may differ.
@@ -56,16 +57,19 @@ impl Reference {
 }
 
 /// Recovers an altered node that start-up took for sound. Either somebody notices, or it is the undisturbed one.
-pub fn check(node: Examined) {
-    // What cannot be read or executed is said, not answered from.
-    let Ok((node, report)) = Recovery::new(node, template::options()).run() else { return };
-    if report.outcome == Outcome::Halted {
-        return;
-    }
+pub fn check(target: &'static str, node: Examined) {
+    let recovered = Recovery::new(node, template::options()).run();
+    let recovered = recovered.ok().filter(|(_, report)| report.outcome != Outcome::Halted);
+    let Some((node, _)) = recovered else {
+        // What cannot be read or executed is said, not answered from.
+        return reach(target, "not recovered");
+    };
     let machine: Arc<dyn StateMachine> = Arc::clone(&node.machine);
     let found = audit(&node.store, &machine, AuditRange::default(), &mut |_| {});
-    if found.expect("confirmed blocks").is_clean() {
-        let whole = Reference::of(&node.store).expect("an audited node is readable");
-        assert!(whole == *UNDISTURBED, "an altered node was taken for sound");
+    if !found.expect("confirmed blocks").is_clean() {
+        return reach(target, "a finding");
     }
+    let whole = Reference::of(&node.store).expect("an audited node is readable");
+    assert!(whole == *UNDISTURBED, "an altered node was taken for sound");
+    reach(target, "sound");
 }

@@ -9,10 +9,12 @@ use rewake_simdisk::{Disk, disk_of};
 
 use super::Target;
 use super::input::Input;
+use super::reached::reach;
 use super::reference;
 use super::template::{self, CLOSED};
 
-pub const TARGET: Target = Target { name: "witness", run, seeds, smoke_runs: 900 };
+pub const TARGET: Target = Target { name: "witness", run, seeds, smoke_runs: 900, places: PLACES };
+const PLACES: &[&str] = &["no witness", "agrees", "ahead", "another"];
 
 const STRIDE: usize = 4096;
 const SLOT: usize = 64;
@@ -78,6 +80,7 @@ fn check(disk: &Disk, file: &[u8]) {
         let refusal = decided.err().expect("a witness that is none is refused");
         let problem = refusal.source.expect("the file is to blame").problem;
         assert!(matches!(problem, Problem::Foreign(_)), "{problem}");
+        reach(TARGET.name, "no witness");
         return;
     };
     let sound = template::open_sound();
@@ -91,8 +94,14 @@ fn check(disk: &Disk, file: &[u8]) {
     };
     let found = decided.as_ref().map_or_else(|refusal| refusal.label, |node| node.label);
     assert_eq!(found, expected);
+    let place = match expected {
+        Label::LogCut => "ahead",
+        Label::LogReplaced => "another",
+        _ => "agrees",
+    };
+    reach(TARGET.name, place);
     if let Ok(node) = decided {
-        reference::check(node);
+        reference::check(TARGET.name, node);
         assert!(read_slot(&read(disk), 0).or(read_slot(&read(disk), 1)).is_some());
     }
 }

@@ -126,6 +126,11 @@ fn smoke(name: &str) {
         }
         look(target, &input, &format!("REWAKE_FUZZ_SEED={seed}, input {run}"));
     }
+    for place in target.places {
+        let times = target.reached(place);
+        println!("{name}: {place}: {times}");
+        assert!(times > 0, "{name}: no input came to: {place}");
+    }
 }
 
 #[test]

@@ -4,14 +4,17 @@
 //! mended, as somebody would who makes hostile files on purpose.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use rewake::event::EventBody;
+use rewake::event::{EventBody, Patch};
+use rewake::exec::{BlockFailure, Executor, ExecutorSettings, Rulings};
 use rewake::import::eth::{
     EthBlock, EthImportError, WitnessChain, parse_block, parse_cases, plan_case,
 };
-use rewake::machine::evm::{ForkSchedule, OrderHeader};
-
-use rewake::types::encode_hex;
+use rewake::machine::evm::{Evm, ForkSchedule, OrderHeader};
+use rewake::machine::{BlockInput, TxInput};
+use rewake::state::MemoryState;
+use rewake::types::{Bytes, Seq, TxId, encode_hex};
 use serde_json::Value;
 
 use super::Target;
@@ -20,11 +23,14 @@ use super::reached::reach;
 
 pub const TARGET: Target =
     Target { name: "import_eth", run, seeds, smoke_runs: 10_000, places: PLACES };
-const PLACES: &[&str] = &["a block", "a refusal", "a case", "a case that cannot be run"];
+const PLACES: &[&str] =
+    &["a block", "a refusal", "a case", "a case that cannot be run", "not what its header says"];
 
 /// The first byte of an input that edits the block below rather than being a file.
 const EDITS: u8 = 0xff;
 const EDITS_MAX: usize = 6;
+/// Gas of a block that is executed, at most: what loops without end is stopped by it.
+const GAS_MAX: u64 = 1_000_000;
 
 /// Contradictions of one file that are mended.
 const MENDS_MAX: usize = 8;
@@ -69,9 +75,35 @@ fn check_block(block: &EthBlock) {
     reach(TARGET.name, "a block");
     let (header, hash) = OrderHeader::decode(&block.header).expect("a header of ours");
     assert_eq!((header.encode(), hash), (block.header.to_vec(), block.hash));
-    let patch = EventBody::Patch(WitnessChain::default().patch(block));
-    let read = EventBody::decode(patch.kind(), &patch.encode());
-    assert_eq!(read.as_ref(), Ok(&patch));
+    let patch = WitnessChain::default().patch(block);
+    let body = EventBody::Patch(patch.clone());
+    assert_eq!(EventBody::decode(body.kind(), &body.encode()).as_ref(), Ok(&body));
+    if header.header.gas_limit <= GAS_MAX {
+        execute(block, patch);
+    }
+}
+
+/// The machine refuses or executes whatever was imported, and never panics.
+fn execute(block: &EthBlock, patch: Patch) {
+    let tx = |(index, (id, payload)): (u64, &(TxId, Bytes))| TxInput {
+        seq: Seq::new(index).expect("not zero"),
+        id: *id,
+        payload: payload.clone(),
+        created: None,
+    };
+    let txs = (1..).zip(&block.txs).map(tx).collect();
+    let (height, header) = (block.height, block.header.clone());
+    let input = BlockInput { height, header, patches: vec![patch], txs };
+    let executor = Executor::new(Arc::new(Evm::default()), ExecutorSettings::default());
+    match executor.execute(&input, &Rulings::new(), &MemoryState::default()) {
+        Ok(_) => reach(TARGET.name, "executed"),
+        Err(BlockFailure::Check { .. }) => reach(TARGET.name, "not what its header says"),
+        Err(failure) => {
+            reach(TARGET.name, "not executed");
+            let why = failure.to_string();
+            assert!(!why.contains("panicked"), "{why}");
+        }
+    }
 }
 
 /// Returns the block below with some of its fields taken out or replaced.
@@ -89,7 +121,7 @@ fn edited(input: &mut Input<'_>) -> Vec<u8> {
             0 => None,
             1 => Some(Value::Null),
             2 => Some(format!("0x{:x}", input.u64()).into()),
-            3 => Some(encode_hex(&[b"0x", input.take(3)].concat()).into()),
+            3 => Some(format!("0x{}", encode_hex(input.take(3))).into()),
             4 => {
                 Some(input.one_of(&["0x", "0x0", "0x00", "", "0xffffffffffffffffffffffff"]).into())
             }

@@ -21,6 +21,7 @@ pub enum Operation {
 }
 
 /// How an operation is cut short.
+#[derive(Clone, Copy)]
 pub enum Cut {
     /// Not at all.
     None,
@@ -103,5 +104,8 @@ fn recover(input: &mut Input<'_>) -> Operation {
         ..template::options()
     };
     let until = input.u8();
-    Operation::Recover { options, until: (until % 4 == 0).then_some(u64::from(until / 4 % 4)) }
+    Operation::Recover {
+        options,
+        until: until.is_multiple_of(4).then_some(u64::from(until / 4 % 4)),
+    }
 }

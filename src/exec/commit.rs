@@ -369,21 +369,15 @@ mod tests {
     #[test]
     fn a_transaction_joins_or_leaves_the_confirmed_mempool_once_at_most() {
         let plain = |received: &[u64], txs: &[u64]| block(received, txs, None, Some(b"1"));
-        let cases: [(&str, Vec<RehearsedBlock>, &[u64], &[u64]); 5] = [
-            ("received and left", vec![plain(&[5, 6], &[])], &[5, 6], &[]),
-            ("ordered from before", vec![plain(&[], &[3])], &[], &[3]),
-            ("received and ordered", vec![plain(&[5], &[]), plain(&[], &[5])], &[], &[]),
-            ("ordered, released", vec![plain(&[], &[3]), plain(&[3], &[])], &[], &[]),
-            (
-                "ordered, released, ordered",
-                vec![plain(&[5], &[3]), plain(&[3], &[5]), plain(&[5], &[3])],
-                &[5],
-                &[3],
-            ),
-        ];
-        for (name, blocks, joins, leaves) in cases {
-            assert_eq!(mempool_moves(&blocks), (seqs(joins), seqs(leaves)), "{name}");
-        }
+        let check = |name: &str, blocks: &[RehearsedBlock], joins: &[u64], leaves: &[u64]| {
+            assert_eq!(mempool_moves(blocks), (seqs(joins), seqs(leaves)), "{name}");
+        };
+        check("received and left", &[plain(&[5, 6], &[])], &[5, 6], &[]);
+        check("ordered from before", &[plain(&[], &[3])], &[], &[3]);
+        check("received and ordered", &[plain(&[5], &[]), plain(&[], &[5])], &[], &[]);
+        check("ordered, released", &[plain(&[], &[3]), plain(&[3], &[])], &[], &[]);
+        let again = [plain(&[5], &[3]), plain(&[3], &[5]), plain(&[5], &[3])];
+        check("ordered, released, ordered", &again, &[5], &[3]);
     }
 
     #[test]

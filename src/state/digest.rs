@@ -140,7 +140,7 @@ mod tests {
             let value =
                 |there: bool, text: u32| there.then(|| text.to_le_bytes().as_slice().into());
             let (before, after) =
-                (value(number % 3 != 0, number), value(number % 3 != 1, number + 1));
+                (value(!number.is_multiple_of(3), number), value(number % 3 != 1, number + 1));
             Change { key: number.to_be_bytes().as_slice().into(), before, after }
         };
         let changes = ChangeSet::new((0..1_300).map(change).collect());

@@ -194,4 +194,46 @@ mod tests {
         let foreign = Receipts::decode(&[1, 9, 0]);
         assert!(matches!(foreign, Err(CodecError::Invalid { field: "status", .. })), "{foreign:?}");
     }
+
+    #[test]
+    fn counts_are_added_field_by_field() {
+        let mut sum = Counts { txs: 1, applied: 2, rejected: 3, quarantined: 4 };
+        sum.add(Counts { txs: 10, applied: 20, rejected: 30, quarantined: 40 });
+        assert_eq!(sum, Counts { txs: 11, applied: 22, rejected: 33, quarantined: 44 });
+    }
+
+    #[test]
+    fn the_digest_of_a_block_covers_what_it_is_and_not_when_it_was_written() {
+        let row = BlockRow {
+            order: OrderRef { height: Height(9), seq: Seq::FIRST, chain: Digest([1; 32]) },
+            parent: Digest([2; 32]),
+            header: Bytes::from(*b"head"),
+            counts: Counts { txs: 3, applied: 1, rejected: 1, quarantined: 1 },
+            receipts_digest: Digest([3; 32]),
+            changes_digest: Digest([4; 32]),
+            committed: UnixMillis(5),
+            state_digest: None,
+        };
+        let order = |order| BlockRow { order, ..row.clone() };
+        let counts = |counts| BlockRow { counts, ..row.clone() };
+        let others = [
+            order(OrderRef { height: Height(8), ..row.order.clone() }),
+            order(OrderRef { seq: Seq::FIRST.next(), ..row.order.clone() }),
+            order(OrderRef { chain: Digest([9; 32]), ..row.order.clone() }),
+            BlockRow { parent: Digest([9; 32]), ..row.clone() },
+            BlockRow { header: Bytes::from(*b"tail"), ..row.clone() },
+            counts(Counts { txs: 4, ..row.counts }),
+            counts(Counts { applied: 2, ..row.counts }),
+            counts(Counts { rejected: 2, ..row.counts }),
+            counts(Counts { quarantined: 2, ..row.counts }),
+            BlockRow { receipts_digest: Digest([9; 32]), ..row.clone() },
+            BlockRow { changes_digest: Digest([9; 32]), ..row.clone() },
+        ];
+        for other in others {
+            assert_ne!(other.digest(), row.digest(), "{other:?}");
+        }
+        let committed = UnixMillis(6);
+        let same = BlockRow { committed, state_digest: Some(Digest::ZERO), ..row.clone() };
+        assert_eq!(same.digest(), row.digest());
+    }
 }

@@ -306,4 +306,73 @@ mod tests {
         let reader = Reader::new(&[7]);
         assert_eq!(reader.finish(), Err(CodecError::Trailing { at: 0, count: 1 }));
     }
+
+    #[test]
+    fn every_field_is_read_as_it_was_written() {
+        let mut writer = Writer::with_capacity(3);
+        writer.u8(7).u32(0x0102_0304).u64(0x0102_0304_0506_0708).raw(&[9; 32]).bytes(b"key");
+        writer.optional(None).optional(Some(b"")).optional(Some(b"value")).bytes("ü".as_bytes());
+        writer.varint(300).raw(&[1, 2]);
+        let bytes = writer.finish();
+        assert_eq!(bytes[..13], [7, 4, 3, 2, 1, 8, 7, 6, 5, 4, 3, 2, 1]);
+        let mut reader = Reader::new(&bytes);
+        assert_eq!(reader.u8("a"), Ok(7));
+        assert_eq!(reader.u32("b"), Ok(0x0102_0304));
+        assert_eq!(reader.u64("c"), Ok(0x0102_0304_0506_0708));
+        assert_eq!(reader.digest("d"), Ok(Digest([9; 32])));
+        assert_eq!(reader.bytes("e"), Ok(&b"key"[..]));
+        assert_eq!(reader.optional("f"), Ok(None));
+        assert_eq!(reader.optional("g"), Ok(Some(Bytes::default())));
+        assert_eq!(reader.optional("h"), Ok(Some(Bytes::from(*b"value"))));
+        assert_eq!(reader.text("i").as_deref(), Ok("ü"));
+        assert_eq!(reader.invalid("j", 5), CodecError::Invalid { field: "j", at: 62, found: 5 });
+        assert_eq!(reader.varint("j"), Ok(300));
+        assert_eq!(reader.raw("k", 2), Ok(&[1, 2][..]));
+        assert_eq!(reader.u8("l"), Err(CodecError::Truncated { field: "l", at: 66 }));
+        assert_eq!(reader.finish(), Ok(()));
+    }
+
+    #[test]
+    fn a_count_is_at_most_what_is_left() {
+        assert_eq!(Reader::new(&[2, 0, 0]).count("n"), Ok(2));
+        assert_eq!(
+            Reader::new(&[2, 0]).count("n"),
+            Err(CodecError::Truncated { field: "n", at: 0 })
+        );
+        let mut reader = Reader::new(&[5, 2, 0, 0]);
+        assert_eq!((reader.u8("m"), reader.count("n")), (Ok(5), Ok(2)));
+        let huge =
+            Reader::new(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]).count("n");
+        assert_eq!(huge, Err(CodecError::Truncated { field: "n", at: 0 }));
+        assert_eq!(
+            Reader::new(&[0; 4]).raw("r", usize::MAX),
+            Err(CodecError::Truncated { field: "r", at: 0 })
+        );
+    }
+
+    #[test]
+    fn a_varint_of_more_than_64_bits_is_refused() {
+        let greatest = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+        assert_eq!(Reader::new(&greatest).varint("v"), Ok(u64::MAX));
+        for last in [0x02, 0x03, 0x81] {
+            let mut wide = greatest;
+            wide[9] = last;
+            let refused = Reader::new(&wide).varint("v");
+            assert!(
+                matches!(refused, Err(CodecError::Invalid { field: "v", at: 0, .. })),
+                "{last}"
+            );
+        }
+        assert_eq!(
+            Reader::new(&[0x80]).varint("v"),
+            Err(CodecError::Truncated { field: "v", at: 1 })
+        );
+        assert_eq!(Reader::new(&[0]).varint("v"), Ok(0));
+    }
+
+    #[test]
+    fn text_names_the_byte_that_is_none() {
+        let refused = Reader::new(&[3, b'a', 0xc3, b'b']).text("reason");
+        assert_eq!(refused, Err(CodecError::Invalid { field: "reason", at: 1, found: 0xc3 }));
+    }
 }

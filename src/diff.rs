@@ -237,3 +237,162 @@ pub fn first_difference<E>(
     }
     Ok((low < count).then_some(low))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Patch, Tx, Verdict};
+    use crate::types::{Bytes, TxId};
+
+    fn seq(number: u64) -> Seq {
+        Seq::new(number).expect("not zero")
+    }
+
+    fn tx() -> EventBody {
+        EventBody::Tx(Tx { id: TxId([1; 32]), payload: Bytes::default() })
+    }
+
+    fn order(height: u64, txs: &[u64]) -> EventBody {
+        let txs = txs.iter().copied().map(seq).collect();
+        EventBody::Order(Order { height: Height(height), header: Bytes::default(), txs })
+    }
+
+    fn verdict(tx: u64, ruling: Ruling) -> EventBody {
+        EventBody::Verdict(Verdict { tx: seq(tx), ruling })
+    }
+
+    fn quarantine(reason: &str) -> Ruling {
+        Ruling::Quarantine { reason: reason.to_owned(), attempts: 1 }
+    }
+
+    /// A log of each kind of event: the position of each is its place.
+    fn events() -> Vec<EventBody> {
+        vec![
+            EventBody::Patch(Patch::default()),
+            tx(),
+            tx(),
+            order(4, &[3, 2]),
+            EventBody::Patch(Patch::default()),
+            tx(),
+            order(9, &[6]),
+            verdict(6, quarantine("panicked")),
+            verdict(6, Ruling::Release),
+            tx(),
+            EventBody::Patch(Patch::default()),
+        ]
+    }
+
+    fn folded(events: &[EventBody]) -> Backlog {
+        let mut backlog = Backlog::at(Some(Height(2)), Mempool::default());
+        for (number, event) in (1..).zip(events) {
+            backlog.fold(seq(number), event).expect("no contradiction");
+        }
+        backlog
+    }
+
+    #[test]
+    fn a_backlog_begins_with_what_the_checkpoint_left() {
+        let mut mempool = Mempool::default();
+        mempool.insert(seq(1));
+        let backlog = Backlog::at(Some(Height(2)), mempool.clone());
+        assert_eq!((backlog.last_ordered, backlog.first), (Some(Height(2)), None));
+        assert_eq!((&backlog.mempool, backlog.blocks), (&mempool, 0));
+        let again = backlog.check(Height(2), &[]);
+        assert!(matches!(again, Err(OrderError::HeightNotAscending { .. })), "{again:?}");
+        assert_eq!(backlog.check(Height(3), &[seq(1)]), Ok(()));
+    }
+
+    #[test]
+    fn what_waits_is_counted() {
+        let backlog = folded(&events());
+        assert_eq!((backlog.blocks, backlog.txs, backlog.patches), (2, 3, 1));
+        assert_eq!(backlog.first, Some(Height(4)));
+        assert_eq!(backlog.last_ordered, Some(Height(9)));
+        assert!(backlog.mempool.iter().eq([6, 10].map(seq)), "{:?}", backlog.mempool);
+        assert_eq!(backlog.verdicts.last_on(seq(6)), Some(&Ruling::Release));
+    }
+
+    #[test]
+    fn an_event_that_is_taken_back_leaves_no_trace() {
+        let events = events();
+        for length in 1..=events.len() {
+            let before = folded(&events[..length - 1]);
+            let mut backlog = before.clone();
+            let marks = backlog.marks();
+            let (at, event) = (seq(length as u64), &events[length - 1]);
+            backlog.fold(at, event).expect("no contradiction");
+            assert_ne!(backlog, before, "event {length}");
+            backlog.unfold(at, event);
+            backlog.restore(&marks);
+            // A transaction whose verdicts are all taken back may keep an empty list of them.
+            backlog.verdicts.by_tx.retain(|_, verdicts| !verdicts.is_empty());
+            assert_eq!(backlog, before, "event {length}");
+        }
+    }
+
+    #[test]
+    fn an_order_that_contradicts_the_log_is_refused_and_changes_nothing() {
+        let backlog = folded(&events());
+        let not_waiting =
+            |height, tx| OrderError::TxNotWaiting { height: Height(height), tx: seq(tx) };
+        let ascending =
+            |found| OrderError::HeightNotAscending { found: Height(found), last: Height(9) };
+        let beyond = Height::MAX.get() + 1;
+        let cases = [
+            (order(9, &[]), ascending(9)),
+            (order(8, &[]), ascending(8)),
+            (order(beyond, &[]), OrderError::HeightTooGreat { found: Height(beyond) }),
+            (order(10, &[2]), not_waiting(10, 2)),
+            (order(10, &[10, 10]), not_waiting(10, 10)),
+            (order(10, &[6, 99, 98]), not_waiting(10, 99)),
+        ];
+        for (event, expected) in cases {
+            let mut after = backlog.clone();
+            assert_eq!(after.fold(seq(12), &event), Err(expected));
+            assert_eq!(after, backlog);
+        }
+        for sound in [order(Height::MAX.get(), &[]), order(10, &[10, 6])] {
+            assert_eq!(backlog.clone().fold(seq(12), &sound), Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_first_verdict_after_an_order_counts_for_it() {
+        let mut verdicts = Verdicts::default();
+        verdicts.add(seq(10), seq(1), quarantine("first"));
+        verdicts.add(seq(12), seq(1), Ruling::Release);
+        verdicts.add(seq(14), seq(1), quarantine("second"));
+        verdicts.add(seq(15), seq(2), Ruling::Discard);
+        let kept_out = |order, tx| verdicts.quarantine(seq(order), seq(tx));
+        assert_eq!(kept_out(9, 1), Some((seq(10), "first")));
+        assert_eq!(kept_out(10, 1), None, "a release follows this order");
+        assert_eq!(kept_out(13, 1), Some((seq(14), "second")));
+        assert_eq!([kept_out(14, 1), kept_out(1, 2), kept_out(1, 3)], [None; 3]);
+        let settled = |tx, verdict| verdicts.settled(seq(tx), seq(verdict));
+        assert_eq!([settled(1, 10), settled(1, 12), settled(1, 14)], [Some(seq(12)), None, None]);
+        assert_eq!([settled(2, 1), settled(3, 1)], [Some(seq(15)), None]);
+        let all: Vec<_> = verdicts.quarantines().collect();
+        assert_eq!(all, [(seq(1), seq(10)), (seq(1), seq(14))]);
+        let last: Vec<_> = verdicts.last().map(|(tx, at, _)| (tx, at)).collect();
+        assert_eq!(last, [(seq(1), seq(14)), (seq(2), seq(15))]);
+        assert_eq!(verdicts.last_on(seq(2)), Some(&Ruling::Discard));
+        assert_eq!(verdicts.last_on(seq(3)), None);
+    }
+
+    #[test]
+    fn the_first_difference_is_found_with_few_questions() {
+        for count in 0..40u64 {
+            for parting in 0..=count {
+                let mut asked = 0;
+                let found = first_difference(count, |at| {
+                    asked += 1;
+                    assert!(at < count, "{at} is beyond the {count} blocks");
+                    Ok::<_, ()>(at < parting)
+                });
+                assert_eq!(found, Ok((parting < count).then_some(parting)), "{count}");
+                assert!(asked <= count.checked_ilog2().map_or(0, |log| log + 1), "{asked}");
+            }
+        }
+        assert_eq!(first_difference(9, |_| Err("unreadable")), Err("unreadable"));
+    }
+}

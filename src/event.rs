@@ -354,3 +354,104 @@ impl Verdict {
         Ok(Self { tx, ruling })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seq(number: u64) -> Seq {
+        Seq::new(number).expect("not zero")
+    }
+
+    fn seqs(numbers: &[u64]) -> Vec<Seq> {
+        numbers.iter().copied().map(seq).collect()
+    }
+
+    fn bodies() -> Vec<(Kind, u8, EventBody)> {
+        let entries = [
+            (Bytes::from(*b"b"), None),
+            (Bytes::from(*b"a"), Some(Bytes::from(*b"0"))),
+            (Bytes::from(*b"a"), Some(Bytes::from(*b"1"))),
+        ];
+        let quarantine = Ruling::Quarantine { reason: "panicked".to_owned(), attempts: 5 };
+        let verdict = |ruling| EventBody::Verdict(Verdict { tx: seq(2), ruling });
+        let payload = Bytes::from(*b"pay");
+        let txs = seqs(&[2, 300, 1, u64::MAX, 7]);
+        let order = Order { height: Height(258), header: Bytes::from(*b"head"), txs };
+        vec![
+            (Kind::Patch, 1, EventBody::Patch(Patch::new("genesis", true, entries.clone()))),
+            (Kind::Patch, 1, EventBody::Patch(Patch::new("", false, entries))),
+            (Kind::Tx, 2, EventBody::Tx(Tx { id: TxId([7; 32]), payload })),
+            (Kind::Order, 3, EventBody::Order(order)),
+            (Kind::Verdict, 4, verdict(quarantine)),
+            (Kind::Verdict, 4, verdict(Ruling::Release)),
+            (Kind::Verdict, 4, verdict(Ruling::Discard)),
+        ]
+    }
+
+    #[test]
+    fn an_event_is_read_as_it_was_written_and_its_chain_covers_each_byte() {
+        for (kind, code, body) in bodies() {
+            assert_eq!((body.kind(), kind.code(), Kind::from_code(code)), (kind, code, Some(kind)));
+            assert_eq!(EventBody::decode(kind, &body.encode()), Ok(body.clone()));
+            for created in [None, Some(UnixMillis(0x0102))] {
+                let event = Event { seq: seq(9), created, body: body.clone() };
+                let bytes = event.encode();
+                assert_eq!(Event::decode(&bytes), Ok(event));
+                let format = u8::from(created.is_some());
+                assert_eq!(bytes[..10], [format, code, 9, 0, 0, 0, 0, 0, 0, 0]);
+                let mut covered = [3; 32].to_vec();
+                covered.extend_from_slice(&bytes);
+                let chain = chain_digest(Digest([3; 32]), seq(9), kind, created, &body.encode());
+                assert_eq!(chain, Digest::of(&covered));
+            }
+        }
+        assert_eq!([0, 5].map(Kind::from_code), [None; 2]);
+    }
+
+    #[test]
+    fn a_patch_is_sorted_and_the_last_entry_of_a_key_counts() {
+        let (_, _, EventBody::Patch(patch)) = bodies().swap_remove(0) else { panic!("a patch") };
+        let expected = [(Bytes::from(*b"a"), Some(Bytes::from(*b"1"))), (Bytes::from(*b"b"), None)];
+        assert_eq!((patch.label.as_str(), patch.replaces_state), ("genesis", true));
+        assert_eq!(patch.entries, expected);
+    }
+
+    #[test]
+    fn positions_near_each_other_take_a_byte_each() {
+        let mut writer = Writer::default();
+        encode_seqs(&mut writer, &seqs(&[40, 41, 40]));
+        assert_eq!(writer.finish(), [3, 80, 2, 1]);
+    }
+
+    #[test]
+    fn what_is_never_written_is_refused_with_its_field() {
+        let tx = [&[1, 2][..], &9u64.to_le_bytes(), &5u64.to_le_bytes(), &[7; 32]].concat();
+        assert!(Event::decode(&tx).is_ok());
+        let head = |at: usize, value: u8| {
+            let mut bytes = tx.clone();
+            bytes[at] = value;
+            Event::decode(&bytes)
+        };
+        let invalid = |field, at, found| CodecError::Invalid { field, at, found };
+        assert_eq!(head(0, 2), Err(invalid("format", 1, 2)));
+        assert_eq!(head(1, 5), Err(invalid("kind", 2, 5)));
+        assert_eq!(head(2, 0), Err(invalid("seq", 10, 0)));
+        let body = |kind, bytes: &[u8]| EventBody::decode(kind, bytes).expect_err("never written");
+        assert_eq!(body(Kind::Patch, &[0, 2, 0]), invalid("replaces state", 2, 2));
+        let twice = [0, 0, 2, 1, b'a', 0, 1, b'a', 0];
+        assert_eq!(body(Kind::Patch, &twice), invalid("key order", 8, 1));
+        assert_eq!(body(Kind::Patch, &[0, 0, 0, 0]), CodecError::Trailing { at: 3, count: 1 });
+        let none = [&4u64.to_le_bytes()[..], &[0, 1, 0]].concat();
+        assert_eq!(body(Kind::Order, &none), invalid("transaction seq", 11, 0));
+        let more = [&4u64.to_le_bytes()[..], &[0, 0, 0]].concat();
+        assert_eq!(body(Kind::Order, &more), CodecError::Trailing { at: 10, count: 1 });
+        assert_eq!(body(Kind::Verdict, &[0; 9]), invalid("tx seq", 8, 0));
+        let verdict = |ruling: &[u8]| [&2u64.to_le_bytes()[..], ruling].concat();
+        assert_eq!(body(Kind::Verdict, &verdict(&[4])), invalid("ruling", 9, 4));
+        assert_eq!(
+            body(Kind::Verdict, &verdict(&[2, 0])),
+            CodecError::Trailing { at: 9, count: 1 }
+        );
+    }
+}

@@ -71,8 +71,29 @@ mod tests {
         let limits = BatchLimits { txs_max: 10, bytes_max: 100 };
         let size = |blocks, txs, bytes| BatchSize { blocks, txs, bytes };
         assert!(!limits.is_full(size(0, 0, 0)));
+        assert!(!limits.is_full(size(0, 10, 100)));
         assert!(!limits.is_full(size(3, 9, 99)));
         assert!(limits.is_full(size(1, 10, 0)));
         assert!(limits.is_full(size(1, 0, 100)));
+    }
+
+    #[test]
+    fn blocks_are_counted() {
+        let mut size = BatchSize::default();
+        size.add(3, 40);
+        size.add(4, 50);
+        assert_eq!(size, BatchSize { blocks: 2, txs: 7, bytes: 90 });
+        size.add(u64::MAX, u64::MAX);
+        assert_eq!(size, BatchSize { blocks: 3, txs: u64::MAX, bytes: u64::MAX });
+        let mut work = Work::default();
+        work.add_block(3);
+        work.add_block(4);
+        assert_eq!(work, Work { blocks: 2, txs: 7 });
+    }
+
+    #[test]
+    fn the_usual_batch_is_bounded_by_both() {
+        let limits = BatchLimits::default();
+        assert_eq!((limits.txs_max, limits.bytes_max), (50_000, 33_554_432));
     }
 }

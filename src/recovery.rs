@@ -381,4 +381,60 @@ mod tests {
             assert!(sound || action == Action::Refuse, "{seen:?} gives {label:?}");
         }
     }
+
+    #[test]
+    fn a_label_has_one_name() {
+        for rule in TABLE {
+            let json = serde_json::to_string(&rule.label).expect("a label");
+            assert_eq!(json, format!("\"{}\"", rule.label.name()));
+        }
+    }
+
+    #[test]
+    fn the_gravest_refusal_wins() {
+        let sound = Observation {
+            files: Files::Open,
+            machine: MachineSeen::Same,
+            checkpoint: CheckpointSeen::Meets,
+            witness: WitnessSeen::Agrees,
+            chain: ChainSeen::Whole,
+            pending: PendingSeen::Blocks,
+        };
+        let (meets, none) = (CheckpointSeen::Meets, CheckpointSeen::None);
+        let refuse = |label| (label, Action::Refuse);
+        let mut cases = vec![
+            (sound, (Label::Behind, Action::Replay)),
+            (Observation { checkpoint: none, ..sound }, (Label::NeverCommitted, Action::Replay)),
+        ];
+        for checkpoint in [meets, none] {
+            let seen = Observation { pending: PendingSeen::Nothing, checkpoint, ..sound };
+            cases.push((seen, (Label::InSync, Action::Nothing)));
+        }
+        let mut seen = Observation { machine: MachineSeen::OtherVersion, ..sound };
+        cases.push((seen, refuse(Label::MachineChanged)));
+        seen.witness = WitnessSeen::Differs;
+        cases.push((seen, refuse(Label::LogReplaced)));
+        seen.chain = ChainSeen::BrokenAfter;
+        cases.push((seen, refuse(Label::ChainBrokenAfter)));
+        seen.checkpoint = CheckpointSeen::Differs;
+        cases.push((seen, refuse(Label::Diverged)));
+        seen.chain = ChainSeen::BrokenBefore;
+        cases.push((seen, refuse(Label::ChainBrokenBefore)));
+        seen.witness = WitnessSeen::Ahead;
+        cases.push((seen, refuse(Label::LogCut)));
+        seen.checkpoint = CheckpointSeen::Beyond;
+        cases.push((seen, refuse(Label::LogLost)));
+        seen.machine = MachineSeen::Unknown;
+        cases.push((seen, refuse(Label::MachineUnknown)));
+        for (files, label) in [
+            (Files::Unusable, Label::Unusable),
+            (Files::TooNew, Label::SchemaTooNew),
+            (Files::Locked, Label::Locked),
+        ] {
+            cases.push((Observation { files, ..seen }, refuse(label)));
+        }
+        for (seen, expected) in cases {
+            assert_eq!(decide(seen), expected, "{seen:?}");
+        }
+    }
 }

@@ -318,3 +318,82 @@ fn mempool_moves(blocks: &[RehearsedBlock]) -> (Vec<Seq>, Vec<Seq>) {
     };
     (select(|waits| waits.after && !waits.before), select(|waits| waits.before && !waits.after))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::{OrderRef, Receipt, Receipts};
+
+    fn seqs(numbers: &[u64]) -> Vec<Seq> {
+        numbers.iter().map(|number| Seq::new(*number).expect("not zero")).collect()
+    }
+
+    /// A block of transactions that received some and changed one key.
+    fn block(
+        received: &[u64],
+        txs: &[u64],
+        before: Option<&[u8]>,
+        after: Option<&[u8]>,
+    ) -> RehearsedBlock {
+        let change = |key: &[u8]| Change {
+            key: key.into(),
+            before: before.map(Into::into),
+            after: after.map(Into::into),
+        };
+        RehearsedBlock {
+            order: OrderRef { height: Height(1), seq: Seq::FIRST, chain: Digest::ZERO },
+            header: Bytes::default(),
+            txs: seqs(txs),
+            receipts: Receipts(vec![Receipt::applied(*b"ok")]),
+            changes: ChangeSet::new(vec![change(b"k")]),
+            writers: Vec::new(),
+            received: seqs(received),
+            settled: Vec::new(),
+            quarantined: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn blocks_that_follow_each_other_have_the_first_value_before_and_the_last_after() {
+        let blocks = [
+            block(&[], &[], Some(b"0"), Some(b"1")),
+            block(&[], &[], Some(b"1"), None),
+            block(&[], &[], None, Some(b"2")),
+        ];
+        let net = |blocks: &[RehearsedBlock]| {
+            let net = net_changes(blocks);
+            let changes = net.changes().iter();
+            changes.map(|change| (change.before.clone(), change.after.clone())).collect::<Vec<_>>()
+        };
+        let value = |byte: &[u8; 1]| Some(Bytes::from(*byte));
+        assert_eq!(net(&blocks[..1]), [(value(b"0"), value(b"1"))]);
+        assert_eq!(net(&blocks[..2]), [(value(b"0"), None)]);
+        assert_eq!(net(&blocks), [(value(b"0"), value(b"2"))]);
+        let back = block(&[], &[], Some(b"2"), Some(b"0"));
+        let [one, two, three] = blocks;
+        assert_eq!(net(&[one, two, three, back]), []);
+    }
+
+    #[test]
+    fn a_transaction_joins_or_leaves_the_confirmed_mempool_once_at_most() {
+        let plain = |received: &[u64], txs: &[u64]| block(received, txs, None, Some(b"1"));
+        let check = |name: &str, blocks: &[RehearsedBlock], joins: &[u64], leaves: &[u64]| {
+            assert_eq!(mempool_moves(blocks), (seqs(joins), seqs(leaves)), "{name}");
+        };
+        check("received and left", &[plain(&[5, 6], &[])], &[5, 6], &[]);
+        check("ordered from before", &[plain(&[], &[3])], &[], &[3]);
+        check("received and ordered", &[plain(&[5], &[]), plain(&[], &[5])], &[], &[]);
+        check("ordered, released", &[plain(&[], &[3]), plain(&[3], &[])], &[], &[]);
+        let again = [plain(&[5], &[3]), plain(&[3], &[5]), plain(&[5], &[3])];
+        check("ordered, released, ordered", &again, &[5], &[3]);
+    }
+
+    #[test]
+    fn the_digests_of_a_block_are_those_of_its_canonical_parts() {
+        let block = block(&[], &[7, 8], None, Some(b"1"));
+        let digested = Digested::of(&block);
+        assert_eq!(digested.receipts, Digest::of(&block.receipts.encode()));
+        assert_eq!(digested.changes, Digest::of(&block.changes.encode()));
+        assert_eq!(digested.body.tx_seqs().as_ref(), Ok(&block.txs));
+    }
+}

@@ -146,4 +146,36 @@ mod tests {
         assert_eq!(two.first_difference(&one).map(|key| key.to_vec()), Some(b"b".to_vec()));
         assert_eq!(one.first_difference(&one), None);
     }
+
+    #[test]
+    fn a_change_is_found_by_its_key() {
+        let set =
+            ChangeSet::new(vec![change(b"a", None, Some(b"1")), change(b"c", Some(b"1"), None)]);
+        assert_eq!(
+            [set.position(b"a"), set.position(b"b"), set.position(b"c")],
+            [Some(0), None, Some(1)]
+        );
+        assert_eq!(set.find(b"c"), set.changes().last());
+        assert_eq!(set.find(b"b"), None);
+        let writes: Vec<_> = set.writes().collect();
+        assert_eq!(
+            writes,
+            [(Bytes::from(*b"a"), Some(Bytes::from(*b"1"))), (Bytes::from(*b"c"), None)]
+        );
+    }
+
+    #[test]
+    fn bytes_that_change_nothing_are_refused() {
+        let mut writer = Writer::default();
+        writer.varint(1).bytes(b"a").optional(Some(b"1")).optional(Some(b"1"));
+        let refused = ChangeSet::decode(&writer.finish());
+        assert!(matches!(refused, Err(CodecError::Invalid { field: "change", .. })), "{refused:?}");
+    }
+
+    #[test]
+    #[should_panic(expected = "a change set holds each key once")]
+    fn a_key_that_comes_twice_is_a_defect_of_the_caller() {
+        let _ =
+            ChangeSet::new(vec![change(b"a", None, Some(b"1")), change(b"a", None, Some(b"2"))]);
+    }
 }

@@ -131,4 +131,35 @@ mod tests {
         two.add(b"a", b"bc");
         assert_ne!(one.digest(), two.digest());
     }
+
+    #[test]
+    fn changes_are_applied_as_their_entries_are() {
+        use crate::state::Change;
+        // More than one part of what is computed in parallel.
+        let change = |number: u32| {
+            let value =
+                |there: bool, text: u32| there.then(|| text.to_le_bytes().as_slice().into());
+            let (before, after) =
+                (value(!number.is_multiple_of(3), number), value(number % 3 != 1, number + 1));
+            Change { key: number.to_be_bytes().as_slice().into(), before, after }
+        };
+        let changes = ChangeSet::new((0..1_300).map(change).collect());
+        let mut start = StateDigest::default();
+        let mut expected = StateDigest::default();
+        start.add(b"other", b"1");
+        expected.add(b"other", b"1");
+        for change in changes.changes() {
+            if let Some(before) = &change.before {
+                start.add(&change.key, before);
+            }
+            if let Some(after) = &change.after {
+                expected.add(&change.key, after);
+            }
+        }
+        start.apply(&changes);
+        assert_eq!(start, expected);
+        assert_eq!(format!("{start:?}"), format!("StateDigest({})", start.digest()));
+        assert_eq!(StateDigest::from_bytes(&[0; 2_047]), None);
+        assert_eq!(StateDigest::from_bytes(&[0; 2_050]), None);
+    }
 }

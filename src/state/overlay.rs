@@ -240,4 +240,37 @@ mod tests {
         assert_eq!(keys(&overlay, b""), "c1");
         assert_eq!(overlay.finish().0.changes().len(), 3);
     }
+
+    #[test]
+    fn the_value_before_a_block_is_read_once_and_its_last_writer_is_told() {
+        let base = base();
+        let mut overlay = BlockOverlay::new(&base);
+        overlay.absorb(Writer::Begin, [entry(b"a", Some(b"1"))]).expect("memory can be read");
+        overlay.absorb(Writer::End, [entry(b"a", Some(b"2"))]).expect("memory can be read");
+        overlay.absorb(Writer::Patch, [entry(b"c", Some(b"0"))]).expect("memory can be read");
+        assert_eq!(overlay.get(b"a").expect("memory can be read").as_deref(), Some(&b"2"[..]));
+        assert_eq!(overlay.get(b"b").expect("memory can be read").as_deref(), Some(&b"0"[..]));
+        assert_eq!(overlay.get(b"x").expect("memory can be read"), None);
+        assert_eq!(format!("{overlay:?}"), "BlockOverlay(2 keys)");
+        let (changes, writers) = overlay.finish();
+        let [change] = changes.changes() else { panic!("what stays as it was is no change") };
+        let values = (change.before.as_deref(), change.after.as_deref());
+        assert_eq!(values, (Some(&b"0"[..]), Some(&b"2"[..])));
+        assert_eq!(writers, [Writer::End]);
+        let mut after = base.clone();
+        after.apply(&changes);
+        let entries: Vec<_> = after.entries().map(|(key, _)| key.to_vec()).collect();
+        assert_eq!(entries, [b"a", b"b", b"c"]);
+        assert_eq!(keys(&after, b""), "a2b0c0");
+    }
+
+    #[test]
+    fn a_writer_is_told_in_words() {
+        let all = [Writer::Patch, Writer::Begin, Writer::Tx(7), Writer::End];
+        let words = all.map(|writer| writer.to_string());
+        assert_eq!(
+            words,
+            ["a patch", "the block's opening", "transaction 7", "the block's closing"]
+        );
+    }
 }

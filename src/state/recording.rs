@@ -44,3 +44,26 @@ impl StateRead for RecordingState<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_answers_as_the_whole_state_did() {
+        let mut below = MemoryState::default();
+        for key in [&b"a"[..], b"b1", b"b2", b"c"] {
+            below.set(key.into(), Some(key.into()));
+        }
+        let recording = RecordingState::new(&below);
+        let get = |key: &[u8]| recording.get(key).expect("memory can be read");
+        assert_eq!((get(b"a").as_deref(), get(b"x")), (Some(&b"a"[..]), None));
+        let mut seen = Vec::new();
+        let scan = recording.scan(b"b", &mut |key, value| seen.push((key.clone(), value.clone())));
+        scan.expect("memory can be read");
+        assert_eq!(seen.len(), 2);
+        let touched = recording.touched();
+        let keys: Vec<_> = touched.entries().map(|(key, _)| key.to_vec()).collect();
+        assert_eq!(keys, [b"a".to_vec(), b"b1".to_vec(), b"b2".to_vec()]);
+    }
+}

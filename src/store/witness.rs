@@ -124,3 +124,88 @@ fn read_slot(bytes: &[u8]) -> Option<(u64, WitnessMark)> {
     (slot_bytes(turn, mark) == bytes || planted!("witness_checksum_ignored"))
         .then_some((turn, mark))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::file_system::FileSystem;
+
+    fn mark(seq: u64) -> WitnessMark {
+        WitnessMark { seq, chain: Digest([u8::try_from(seq).expect("small"); 32]) }
+    }
+
+    /// Makes a witness in a directory that vanishes.
+    fn made(seq: u64) -> (tempfile::TempDir, PathBuf, Witness) {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let path = scratch.path().join("WITNESS");
+        let witness = Witness::create(&FileSystem, &path, mark(seq)).expect("a witness");
+        (scratch, path, witness)
+    }
+
+    fn slots(path: &Path) -> [Option<(u64, WitnessMark)>; 2] {
+        let bytes = std::fs::read(path).expect("a file");
+        assert_eq!(bytes.len(), 4_160);
+        [&bytes[..64], &bytes[4_096..]].map(read_slot)
+    }
+
+    fn opened(path: &Path) -> Result<Witness, Problem> {
+        Witness::open(&FileSystem, path).map_err(|error| error.problem)
+    }
+
+    #[test]
+    fn one_slot_is_written_until_it_is_synced_and_then_the_other() {
+        let (_scratch, path, mut witness) = made(3);
+        assert_eq!(slots(&path), [Some((2, mark(3))), Some((1, mark(3)))]);
+        for seq in [4, 5] {
+            witness.write(mark(seq)).expect("a write");
+            assert_eq!(witness.mark(), mark(seq));
+        }
+        assert_eq!(slots(&path), [Some((2, mark(3))), Some((4, mark(5)))]);
+        witness.sync().expect("a sync");
+        witness.write(mark(6)).expect("a write");
+        assert_eq!(slots(&path), [Some((5, mark(6))), Some((4, mark(5)))]);
+        // What an earlier process may not have synced is gone on with.
+        let mut again = opened(&path).expect("a witness");
+        assert_eq!(again.mark(), mark(6));
+        again.write(mark(7)).expect("a write");
+        assert_eq!(slots(&path), [Some((6, mark(7))), Some((4, mark(5)))]);
+        again.sync().expect("a sync");
+        again.write(mark(8)).expect("a write");
+        assert_eq!(slots(&path), [Some((6, mark(7))), Some((7, mark(8)))]);
+    }
+
+    #[test]
+    fn a_torn_slot_leaves_the_other_and_two_leave_none() {
+        let (_scratch, path, mut witness) = made(3);
+        witness.write(mark(4)).expect("a write");
+        let whole = std::fs::read(&path).expect("a file");
+        for at in 0..64 {
+            let mut torn = whole.clone();
+            torn[4_096 + at] ^= 1;
+            std::fs::write(&path, &torn).expect("a write");
+            assert_eq!(opened(&path).expect("a witness").mark(), mark(3), "byte {at}");
+            torn[at] ^= 1;
+            std::fs::write(&path, &torn).expect("a write");
+            let problem = opened(&path).expect_err("no slot is whole");
+            assert_eq!(problem, Problem::Foreign("neither of its slots is whole".to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_witness_is_refused() {
+        let (scratch, path, _) = made(3);
+        assert_eq!(opened(&scratch.path().join("none")).err(), Some(Problem::Missing));
+        let whole = std::fs::read(&path).expect("a file");
+        std::fs::write(&path, &whole[..4_159]).expect("a write");
+        let Some(Problem::Foreign(why)) = opened(&path).err() else { panic!("it was cut") };
+        assert_eq!(why, "it has 4159 bytes, a witness has 4160");
+        let below_a_file = opened(&path.join("WITNESS")).err();
+        assert!(
+            matches!(below_a_file, Some(Problem::Io { operation: "opening", .. })),
+            "{below_a_file:?}"
+        );
+        let error = Witness::create(&FileSystem, &path.join("WITNESS"), mark(1)).err();
+        let problem = error.map(|error| error.problem);
+        assert!(matches!(problem, Some(Problem::Io { operation: "creating", .. })), "{problem:?}");
+    }
+}

@@ -30,6 +30,10 @@ mod damage_kinds;
 #[cfg(test)]
 mod decisions;
 #[cfg(test)]
+mod determinism;
+#[cfg(test)]
+mod determinism_processes;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod estimate;
@@ -40,6 +44,11 @@ mod executor;
 mod fail_points;
 #[cfg(test)]
 mod faulty;
+#[cfg(test)]
+mod fuzz_smoke;
+#[cfg(test)]
+#[path = "../../fuzz/targets/mod.rs"]
+mod fuzz_targets;
 #[cfg(test)]
 mod generate;
 #[cfg(test)]

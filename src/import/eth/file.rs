@@ -14,6 +14,7 @@ use alloy_consensus::Header;
 use alloy_consensus::proofs::calculate_withdrawals_root;
 use alloy_eips::eip4895::Withdrawal;
 use alloy_primitives::{B256, keccak256};
+use alloy_rlp::Decodable as _;
 use alloy_trie::root::ordered_trie_root_encoded;
 
 use super::error::{EthImportError, verify};
@@ -95,6 +96,7 @@ pub fn parse_block(path: &Path, json: &[u8]) -> Result<EthBlockFile, EthImportEr
     let HeaderFile { block: header } = serde_json::from_slice(json).map_err(unread)?;
     let body: BodyFile = serde_json::from_slice(json).map_err(unread)?;
     verify(path, "block.hash", &body.block.hash, &header.hash_slow())?;
+    check_form(path, &header)?;
     let txs = transactions(path, &header, body.block.transactions)?;
     let withdrawals = body.block.withdrawals;
     if let Some(expected) = &header.withdrawals_root {
@@ -114,6 +116,16 @@ pub fn parse_block(path: &Path, json: &[u8]) -> Result<EthBlockFile, EthImportEr
     }
     let hash = body.block.hash;
     Ok(EthBlockFile { path: path.to_owned(), header, hash, txs, ommers, withdrawals, witness })
+}
+
+/// Refuses a header that its own bytes do not give back: one that has a later field and lacks an earlier one.
+fn check_form(path: &Path, header: &Header) -> Result<(), EthImportError> {
+    let read = Header::decode(&mut alloy_rlp::encode(header).as_slice());
+    if read.as_ref() == Ok(header) {
+        return Ok(());
+    }
+    let reason = "the header lacks a field that comes before one that it has";
+    Err(EthImportError::field(path, "block", reason))
 }
 
 fn transactions(

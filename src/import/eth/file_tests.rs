@@ -102,6 +102,18 @@ fn a_file_that_contradicts_itself_is_refused() {
 }
 
 #[test]
+fn a_header_with_a_gap_between_its_fields_is_not_logged() {
+    let header = Header { withdrawals_root: Some(B256::repeat_byte(1)), ..Header::default() };
+    let mut file = small_block();
+    file["block"]["withdrawalsRoot"] =
+        serde_json::to_value(header.withdrawals_root).expect("a root");
+    file["block"]["number"] = "0x0".into();
+    file["block"]["hash"] = serde_json::to_value(header.hash_slow()).expect("a hash is JSON");
+    let refused = parse(&file).expect_err("it has no base fee").to_string();
+    assert!(refused.contains("block: the header lacks a field"), "{refused}");
+}
+
+#[test]
 fn each_reason_to_refuse_a_file_names_it_and_what_to_do() {
     let missing = read_block_file(Path::new("no/such.json"));
     assert!(matches!(&missing, Err(EthImportError::Read { .. })), "{missing:?}");

@@ -1,0 +1,5 @@
+//! libFuzzer on the target `event_codec`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rewake_fuzz::run("event_codec", bytes));

@@ -85,7 +85,6 @@ pub(crate) fn read_head(sql: &Connection) -> rusqlite::Result<LogHead> {
 }
 
 /// `None` where it has no position or a kind unknown.
-
 pub(crate) fn read_event(row: &Row<'_>) -> rusqlite::Result<Option<StoredEvent>> {
     let (Some(seq), Some(kind)) = (Seq::new(row.get(0)?), Kind::from_code(row.get(1)?)) else {
         return Ok(None);

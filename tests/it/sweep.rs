@@ -74,9 +74,11 @@ impl Fault {
 struct Work {
     words: &'static str,
     template: Option<Node>,
-    /// Says what is wrong with what it left; whether it ended well is known.
-    judge: Box<dyn Fn(&Node, bool) + Sync>,
+    judge: Judge,
 }
+
+/// Says what is wrong with what a command left; whether that ended well is known.
+type Judge = Box<dyn Fn(&Node, bool) + Sync>;
 
 /// A node that is behind: three blocks and a mempool.
 fn behind() -> Node {

@@ -135,7 +135,7 @@ impl Amount {
     pub fn chosen() -> Self {
         match std::env::var("REWAKE_CRASH_SUITE").as_deref() {
             Ok("full") => Self::FULL,
-            Ok("quick") => Self { bytes: 2, zeros: 64, bits: 12, others: 3 },
+            Ok("quick") => Self { bytes: 3, zeros: 96, bits: 12, others: 4 },
             _ => Self { bytes: 40, zeros: 1_200, bits: 12, others: 31 },
         }
     }

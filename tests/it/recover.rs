@@ -36,6 +36,7 @@ fn every_way_of_recovering_gives_one_state() {
                 let report = node.recover_with(options);
                 assert_eq!(report.outcome, Outcome::Recovered, "{report:?}");
                 assert_eq!((report.counts.txs, report.mempool), (1_970, 30));
+                assert_eq!(report.batches == 1, txs_max == 1_000_000, "{report:?}");
                 let again = node.recover();
                 assert_eq!(again.outcome, Outcome::InSync);
                 assert_eq!(again.state_digest, report.state_digest);

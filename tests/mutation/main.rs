@@ -20,6 +20,9 @@ mod faulty;
 #[path = "../it/golden.rs"]
 mod golden;
 #[cfg(test)]
+#[path = "../it/limits.rs"]
+mod limits;
+#[cfg(test)]
 #[path = "../it/nodes.rs"]
 mod nodes;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::faulty::Faulty;
 use crate::kill::{check, run};
 use crate::nodes::{Node, fill};
 use crate::scripted::{await_unlocked, blocks, faulty_node, with_a_poisonous_one};
+use crate::share::Share;
 
 pub const STRACE: &str = "/usr/bin/strace";
 /// The calls by which a process changes files.
@@ -42,8 +43,7 @@ fn template() -> Node {
 
 #[test]
 fn a_recovery_that_dies_at_any_system_call_is_recovered_from() {
-    let full = std::env::var("REWAKE_CRASH_SUITE").is_ok_and(|suite| suite == "full");
-    let stride = if full { 1 } else { 3 };
+    let stride = if Share::chosen() >= Share::Long { 1 } else { 3 };
     if !has_strace() {
         return;
     }

@@ -1,6 +1,6 @@
 //! Every byte of small data directories is damaged, and nothing that is answered afterwards is wrong unnoticed.
 //!
-//! `REWAKE_CRASH_SUITE` chooses how much of it is done: nothing is said for the share of every run, `quick`, or `full`.
+//! `REWAKE_CRASH_SUITE` chooses how much of it is done.
 //! A violation prints its line; with that in `REWAKE_DAMAGE`, only this damage is done.
 //!
 //! What becomes of damage:

@@ -126,6 +126,8 @@ mod resume;
 #[cfg(test)]
 mod scripted;
 #[cfg(test)]
+mod share;
+#[cfg(test)]
 mod simulated;
 #[cfg(test)]
 mod sweep;

@@ -7,13 +7,14 @@ use tempfile::TempDir;
 
 use crate::cli::{program, rewake, run};
 use crate::http_node::Running;
+use crate::share::Share;
 
 /// Says how often the node is killed: more often where more time is given.
 fn kills() -> u64 {
-    match std::env::var("REWAKE_CRASH_SUITE").as_deref() {
-        Ok("full") => 200,
-        Ok("quick") => 10,
-        _ => 3,
+    match Share::chosen() {
+        Share::Every => 3,
+        Share::Quick | Share::Long => 10,
+        Share::Full => 200,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The power of a simulated disk is lost after every operation of the engine, and again while it recovers from that.
 //!
-//! `REWAKE_CRASH_SUITE` chooses how much of it is done: nothing is said for the share of every run, `quick`, or `full`.
+//! `REWAKE_CRASH_SUITE` chooses how much of it is done.
 //! A failure names its place; with that in `REWAKE_POWER_LOSS` and the same share, only this place is tried.
 
 use std::collections::{BTreeMap, HashSet};
@@ -15,6 +15,7 @@ use rewake_simdisk::{
 
 use crate::power_loss_life::{Broken, Extent, Life, Mark, Reference, Story};
 use crate::power_loss_stories as stories;
+use crate::share::Share;
 
 const SEED: u64 = 0x7065_7277_6b65;
 const DEPTH_MAX: usize = 3;
@@ -34,14 +35,19 @@ struct Amount {
 
 impl Amount {
     fn chosen() -> Self {
-        match std::env::var("REWAKE_CRASH_SUITE").as_deref() {
-            Ok("full") => {
-                Self { points_max: usize::MAX, plans_max: 400, again_one_in: 40, fault_one_in: 1 }
+        let whole = |plans_max, again_one_in, fault_one_in| Self {
+            points_max: usize::MAX,
+            plans_max,
+            again_one_in,
+            fault_one_in,
+        };
+        match Share::chosen() {
+            Share::Every => {
+                Self { points_max: 60, plans_max: 6, again_one_in: 25, fault_one_in: 17 }
             }
-            Ok("quick") => {
-                Self { points_max: usize::MAX, plans_max: 14, again_one_in: 30, fault_one_in: 3 }
-            }
-            _ => Self { points_max: 60, plans_max: 6, again_one_in: 25, fault_one_in: 17 },
+            Share::Quick => whole(14, 30, 3),
+            Share::Long => whole(90, 30, 1),
+            Share::Full => whole(400, 40, 1),
         }
     }
 

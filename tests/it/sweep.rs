@@ -1,7 +1,7 @@
 //! The program's system calls, one after the other: it is killed at each, refused by each, and lied to by each sync.
 //!
-//! `REWAKE_CRASH_SUITE` chooses how much of it is done, as for the power losses; `REWAKE_SWEEP_PROGRAM` names another
-//! build of the program, such as the released one.
+//! `REWAKE_SWEEP_PROGRAM` names another build of the program, such as the released one; of that, `REWAKE_CRASH_SUITE`
+//! chooses how much is done.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
@@ -19,6 +19,10 @@ use crate::crash_points::{STRACE, has_strace};
 use crate::kill::check;
 use crate::nodes::{Node, fill};
 use crate::scripted::{await_unlocked, blocks};
+use crate::share::Share;
+
+/// Names another build of the program than that of the tests.
+const PROGRAM: &str = "REWAKE_SWEEP_PROGRAM";
 
 /// The calls by which the program changes files, and what it opens.
 const CALLS: [&str; 9] =
@@ -173,7 +177,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 fn binary() -> PathBuf {
-    let named = std::env::var_os("REWAKE_SWEEP_PROGRAM");
+    let named = std::env::var_os(PROGRAM);
     named.map_or_else(|| env!("CARGO_BIN_EXE_rewake").into(), PathBuf::from)
 }
 
@@ -231,10 +235,12 @@ fn the_program_survives_a_fault_in_any_of_its_system_calls() {
     if !has_strace() {
         return;
     }
-    let stride = match std::env::var("REWAKE_CRASH_SUITE").as_deref() {
-        Ok("full") => 1,
-        Ok(_) => 4,
-        Err(_) => 1_000,
+    let stride = match Share::chosen() {
+        // The build that the tests themselves make is looked at in passing.
+        _ if std::env::var_os(PROGRAM).is_none() => 1_000,
+        Share::Every => 1_000,
+        Share::Quick => 4,
+        Share::Long | Share::Full => 1,
     };
     let works = works();
     let mut rows = Vec::new();

@@ -1,0 +1,26 @@
+//! How much of the long suites is done, as `REWAKE_CRASH_SUITE` says.
+
+/// A share, the smaller ones first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Share {
+    /// That of every test run.
+    Every,
+    /// `quick`: about a minute for each suite.
+    Quick,
+    /// `long`: ten minutes for all of them on two cores; `tests/prove` takes it.
+    Long,
+    /// `full`: everything, which takes hours.
+    Full,
+}
+
+impl Share {
+    pub fn chosen() -> Self {
+        match std::env::var("REWAKE_CRASH_SUITE").as_deref() {
+            Ok("full") => Self::Full,
+            Ok("long") => Self::Long,
+            Ok("quick") => Self::Quick,
+            Ok(other) => panic!("REWAKE_CRASH_SUITE is quick, long or full, not {other:?}"),
+            Err(_) => Self::Every,
+        }
+    }
+}

@@ -12,11 +12,11 @@ use crate::faulty::Faulty;
 use crate::kill::{check, run};
 use crate::nodes::{Node, fill};
 use crate::scripted::{await_unlocked, blocks, faulty_node, with_a_poisonous_one};
-use crate::share::Share;
+use crate::suite::Suite;
 
 pub const STRACE: &str = "/usr/bin/strace";
 /// The calls by which a process changes files.
-const CALLS: [&str; 5] = ["pwrite64", "fdatasync", "fsync", "ftruncate", "unlink"];
+const CALLS: [&str; 4] = ["pwrite64", "fsync", "ftruncate", "unlink"];
 
 /// Says on the terminal that something was not tested, which the harness would keep to itself.
 fn skipped(why: &str) {
@@ -43,7 +43,7 @@ fn template() -> Node {
 
 #[test]
 fn a_recovery_that_dies_at_any_system_call_is_recovered_from() {
-    let stride = if Share::chosen() >= Share::Long { 1 } else { 3 };
+    let stride = if Suite::chosen() >= Suite::Long { 1 } else { 3 };
     if !has_strace() {
         return;
     }

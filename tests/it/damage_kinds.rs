@@ -5,7 +5,7 @@ use std::fmt;
 use rewake_simdisk::Numbers;
 
 use crate::damage_golden::{Files, Golden};
-use crate::share::Share;
+use crate::suite::Suite;
 
 const SEED: u64 = 0x6461_6d61_6765;
 const PAGE: usize = 4096;
@@ -134,10 +134,10 @@ impl Amount {
     pub const FULL: Self = Self { bytes: 1, zeros: 1, bits: 1, others: 1 };
 
     pub fn chosen() -> Self {
-        match Share::chosen() {
-            Share::Every => Self { bytes: 40, zeros: 1_200, bits: 12, others: 31 },
-            Share::Quick | Share::Long => Self { bytes: 3, zeros: 96, bits: 12, others: 4 },
-            Share::Full => Self::FULL,
+        match Suite::chosen() {
+            Suite::Every => Self { bytes: 40, zeros: 1_200, bits: 12, others: 31 },
+            Suite::Quick | Suite::Long => Self { bytes: 3, zeros: 96, bits: 12, others: 4 },
+            Suite::Full => Self::FULL,
         }
     }
 }

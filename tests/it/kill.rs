@@ -226,6 +226,11 @@ pub fn check(node: &Node, undisturbed: &Node, digest: rewake::types::Digest) {
     assert_eq!((report.outcome, report.state_digest), (Outcome::InSync, digest));
     assert_same_files(&before, &files(&node.dir), "a second recovery writes nothing");
     assert_eq!(read(node), read(undisturbed), "blocks and mempool");
+    check_sums(node);
+}
+
+/// Looks for transfers of a ledger that were applied twice, or for money that came from nowhere.
+pub fn check_sums(node: &Node) {
     let examined = node.examine().expect("a sound node");
     let (mut balances, mut supply, mut applied) = (0u128, 0u128, 0u128);
     let number = |value: &[u8]| u128::from_le_bytes(value.try_into().expect("16 bytes"));

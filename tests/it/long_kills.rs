@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::program::{json, kill, start};
 use crate::scripted::copy_files;
-use crate::share::Share;
+use crate::suite::Suite;
 use rewake::store::DataDir;
 
 const KILLS: u32 = 20;
@@ -12,7 +12,7 @@ const SEED: u64 = 7;
 
 #[test]
 fn two_hundred_thousand_transfers_survive_twenty_kills() {
-    if Share::chosen() == Share::Every {
+    if Suite::chosen() == Suite::Every {
         println!("skipped: REWAKE_CRASH_SUITE is not set");
         return;
     }

@@ -126,9 +126,9 @@ mod resume;
 #[cfg(test)]
 mod scripted;
 #[cfg(test)]
-mod share;
-#[cfg(test)]
 mod simulated;
+#[cfg(test)]
+mod suite;
 #[cfg(test)]
 mod sweep;
 #[cfg(test)]

@@ -74,9 +74,7 @@ fn after_a_failure_of_the_disk_nothing_is_acknowledged_and_the_next_start_knows_
     let templates = [Node::ledger(), behind];
     let mut words: BTreeMap<String, u32> = BTreeMap::new();
     // Calls are counted by thread; the appender's own are the first of its thread.
-    for (call, error) in
-        [("fsync", "EIO"), ("fdatasync", "EIO"), ("pwrite64", "ENOSPC"), ("pwrite64", "EIO")]
-    {
+    for (call, error) in [("fsync", "EIO"), ("pwrite64", "ENOSPC"), ("pwrite64", "EIO")] {
         for number in 1..=16 {
             let node = templates[number % 2].copy();
             let number = number.div_ceil(2);

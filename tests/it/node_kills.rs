@@ -7,14 +7,14 @@ use tempfile::TempDir;
 
 use crate::cli::{program, rewake, run};
 use crate::http_node::Running;
-use crate::share::Share;
+use crate::suite::Suite;
 
 /// Says how often the node is killed: more often where more time is given.
 fn kills() -> u64 {
-    match Share::chosen() {
-        Share::Every => 3,
-        Share::Quick | Share::Long => 10,
-        Share::Full => 200,
+    match Suite::chosen() {
+        Suite::Every => 3,
+        Suite::Quick | Suite::Long => 10,
+        Suite::Full => 200,
     }
 }
 

@@ -15,7 +15,7 @@ use rewake_simdisk::{
 
 use crate::power_loss_life::{Broken, Extent, Life, Mark, Reference, Story};
 use crate::power_loss_stories as stories;
-use crate::share::Share;
+use crate::suite::Suite;
 
 const SEED: u64 = 0x7065_7277_6b65;
 const DEPTH_MAX: usize = 3;
@@ -41,13 +41,13 @@ impl Amount {
             again_one_in,
             fault_one_in,
         };
-        match Share::chosen() {
-            Share::Every => {
+        match Suite::chosen() {
+            Suite::Every => {
                 Self { points_max: 60, plans_max: 6, again_one_in: 25, fault_one_in: 17 }
             }
-            Share::Quick => whole(14, 30, 3),
-            Share::Long => whole(90, 30, 1),
-            Share::Full => whole(400, 40, 1),
+            Suite::Quick => whole(14, 30, 3),
+            Suite::Long => whole(90, 30, 1),
+            Suite::Full => whole(400, 40, 1),
         }
     }
 

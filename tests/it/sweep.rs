@@ -4,6 +4,7 @@
 //! chooses how much is done.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,20 +14,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rewake::exec::Outcome;
 use rewake::generate::Workload;
 use rewake::store::Problem;
-use rewake::types::Digest;
+use rewake::types::{Digest, TxId};
 
 use crate::crash_points::{STRACE, has_strace};
-use crate::kill::check;
+use crate::http_client::try_post;
+use crate::kill::{check, check_sums};
 use crate::nodes::{Node, fill};
 use crate::scripted::{await_unlocked, blocks};
-use crate::share::Share;
+use crate::suite::Suite;
 
 /// Names another build of the program than that of the tests.
 const PROGRAM: &str = "REWAKE_SWEEP_PROGRAM";
 
 /// The calls by which the program changes files, and what it opens.
-const CALLS: [&str; 9] =
-    ["pwrite64", "write", "fdatasync", "fsync", "ftruncate", "unlink", "rename", "mkdir", "openat"];
+const CALLS: [&str; 8] =
+    ["pwrite64", "write", "fsync", "ftruncate", "unlink", "rename", "mkdir", "openat"];
 const FILES: [&str; 8] = [
     "",
     "log.db",
@@ -38,6 +40,7 @@ const FILES: [&str; 8] = [
     "WITNESS",
 ];
 const THREADS: usize = 2;
+const CLIENTS: u64 = 4;
 
 /// What is done to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,19 +81,36 @@ impl Fault {
 struct Work {
     words: &'static str,
     template: Option<Node>,
+    faults: &'static [Fault],
     judge: Judge,
 }
 
 /// Says what is wrong with what a command left; whether that ended well is known.
 type Judge = Box<dyn Fn(&Node, bool) + Sync>;
 
-/// A node that is behind: three blocks and a mempool.
-fn behind() -> Node {
+/// A node that is behind: blocks of four transfers, and a mempool.
+fn behind(transfers: u64) -> Node {
     let node = Node::ledger();
     let workload =
-        Workload { accounts: 6, transfers: 14, block_txs: 4, mempool: 2, ..Workload::default() };
+        Workload { accounts: 6, transfers, block_txs: 4, mempool: 2, ..Workload::default() };
     fill(&node, &workload);
     node
+}
+
+/// The recovery of a node that is behind.
+fn recovery(words: &'static str, transfers: u64, faults: &'static [Fault]) -> Work {
+    let template = behind(transfers);
+    let undisturbed = template.copy();
+    let digest = undisturbed.recover().state_digest;
+    // Only one can have it open.
+    let undisturbed = Mutex::new(undisturbed);
+    let judge = move |node: &Node, ended_well: bool| {
+        let report = node.recover();
+        assert!(!ended_well || report.outcome == Outcome::InSync, "it left work undone");
+        assert_eq!(report.state_digest, digest);
+        check(node, &lock(&undisturbed), digest);
+    };
+    Work { words, template: Some(template), faults, judge: Box::new(judge) }
 }
 
 fn works() -> Vec<Work> {
@@ -98,6 +118,7 @@ fn works() -> Vec<Work> {
         Work {
             words: "init --accounts 3",
             template: None,
+            faults: &FAULTS,
             judge: Box::new(|node, _| {
                 if let Some(rows) = made(node) {
                     assert!(rows.len() <= 1, "genesis alone: {rows:?}");
@@ -117,7 +138,7 @@ fn works() -> Vec<Work> {
                 assert!(whole.starts_with(&rows), "{rows:?} of {whole:?}");
                 assert!(!ended_well || rows.len() == whole.len(), "it left blocks out");
             };
-            Work { words, template: None, judge: Box::new(judge) }
+            Work { words, template: None, faults: &FAULTS, judge: Box::new(judge) }
         },
     ];
     for words in [
@@ -127,21 +148,19 @@ fn works() -> Vec<Work> {
         "recover --commit reexecute --gate all",
         "recover --commit reexecute --gate batch --batch-txs 4 --memory 0",
     ] {
-        let template = behind();
-        let undisturbed = template.copy();
-        let digest = undisturbed.recover().state_digest;
-        // Only one can have it open.
-        let undisturbed = Mutex::new(undisturbed);
-        let judge = move |node: &Node, ended_well: bool| {
-            let report = node.recover();
-            assert!(!ended_well || report.outcome == Outcome::InSync, "it left work undone");
-            assert_eq!(report.state_digest, digest);
-            check(node, &lock(&undisturbed), digest);
-        };
-        works.push(Work { words, template: Some(template), judge: Box::new(judge) });
+        works.push(recovery(words, 14, &FAULTS));
+    }
+    // Many batches one after the other, each with its commit.
+    for words in [
+        "recover --commit restore --gate batch --batch-txs 1",
+        "recover --commit restore --gate all --batch-txs 1 --memory 0",
+        "recover --commit reexecute --gate batch --batch-txs 1",
+        "recover --commit reexecute --gate all --batch-txs 1 --memory 0",
+    ] {
+        works.push(recovery(words, 242, &[Fault::Kill]));
     }
     works.push({
-        let undisturbed = behind();
+        let undisturbed = behind(14);
         let digest = undisturbed.recover().state_digest;
         let template = undisturbed.copy();
         std::fs::remove_file(template.dir.file("main.db")).expect("it is there");
@@ -154,7 +173,7 @@ fn works() -> Vec<Work> {
             check(node, &lock(&undisturbed), digest);
         };
         let words = "recover --rebuild-main";
-        Work { words, template: Some(template), judge: Box::new(judge) }
+        Work { words, template: Some(template), faults: &FAULTS, judge: Box::new(judge) }
     });
     works
 }
@@ -230,22 +249,103 @@ fn hit(work: &Work, call: &str, fault: Fault, number: usize) -> Option<bool> {
     Some(fired)
 }
 
+/// Runs a node whose clients submit until it dies at a call; returns the identities that it acknowledged, and whether it
+/// died there.
+fn serve_until(data: &Path, call: &str, number: usize) -> (Vec<TxId>, bool) {
+    let inject = Fault::Kill.inject(call, number).expect("any call can be the last one");
+    let mut traced = Command::new(STRACE);
+    traced.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
+    traced.arg(binary()).args(["node", "--listen", "127.0.0.1:0", "--block-ms", "2"]);
+    traced.args(["--block-txs", "8", "--data"]).arg(data);
+    let mut child = traced.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let told = lines.next().and_then(Result::ok).unwrap_or_default();
+    let address = told.strip_prefix("listening on http://").and_then(|text| text.parse().ok());
+    let acknowledged = Mutex::new(Vec::new());
+    if let Some(address) = address {
+        std::thread::scope(|scope| {
+            for from in 1..=CLIENTS {
+                let acknowledged = &acknowledged;
+                scope.spawn(move || {
+                    let mut nonce = 0;
+                    while let Some(answer) = try_post(address, &transfer(from, nonce)) {
+                        // Until it is ready it says so and takes nothing.
+                        if answer.status == 200 {
+                            let id = answer.json()["id"].as_str().expect("a name").to_owned();
+                            lock(acknowledged).push(id.parse().expect("an identity"));
+                            nonce += 1;
+                        }
+                    }
+                });
+            }
+        });
+    }
+    let died = child.wait().expect("it ends").signal() == Some(9);
+    (acknowledged.into_inner().expect("no holder panics"), died)
+}
+
+fn transfer(from: u64, nonce: u64) -> String {
+    serde_json::json!({"from": from, "to": from % CLIENTS + 1, "amount": 1, "nonce": nonce})
+        .to_string()
+}
+
+#[test]
+fn the_node_survives_its_death_at_a_system_call_under_load() {
+    if !has_strace() {
+        return;
+    }
+    let numbers = |call: &str| match (Suite::chosen(), call) {
+        (Suite::Every, _) => (20..=60).step_by(40),
+        (Suite::Quick, "fsync") => (1..=60).step_by(10),
+        (Suite::Quick, _) => (1..=400).step_by(50),
+        (_, "fsync") => (1..=60).step_by(1),
+        _ => (1..=400).step_by(5),
+    };
+    let template = Node::nowhere();
+    let ended = command("init --accounts 4", template.dir.path()).status().expect("it runs");
+    assert!(ended.success(), "{ended:?}");
+    let (mut deaths, mut known) = (0, 0);
+    for (call, number) in ["fsync", "pwrite64"]
+        .into_iter()
+        .flat_map(|call| numbers(call).map(move |number| (call, number)))
+    {
+        let node = template.copy();
+        let (acknowledged, died) = serve_until(node.dir.path(), call, number);
+        let at = format!("{call} {number}");
+        assert!(died, "{at}: it did not come to that");
+        await_unlocked(&node);
+        node.recover();
+        assert_eq!(node.recover().outcome, Outcome::InSync, "{at}: a second recovery");
+        let store = node.dir.open().expect("a sound node");
+        for id in &acknowledged {
+            let found = store.log().find_tx(id).expect("a sound log");
+            assert!(found.is_some(), "{at}: {id} was acknowledged and is lost");
+        }
+        drop(store);
+        check_sums(&node);
+        deaths += 1;
+        known += acknowledged.len();
+    }
+    println!("node under load: {deaths} deaths, {known} transactions acknowledged, none lost");
+    assert!(known > 0, "no client was ever answered");
+}
+
 #[test]
 fn the_program_survives_a_fault_in_any_of_its_system_calls() {
     if !has_strace() {
         return;
     }
-    let stride = match Share::chosen() {
+    let stride = match Suite::chosen() {
         // The build that the tests themselves make is looked at in passing.
         _ if std::env::var_os(PROGRAM).is_none() => 1_000,
-        Share::Every => 1_000,
-        Share::Quick => 4,
-        Share::Long | Share::Full => 1,
+        Suite::Every => 1_000,
+        Suite::Quick => 4,
+        Suite::Long | Suite::Full => 1,
     };
     let works = works();
     let mut rows = Vec::new();
     for (work, call) in works.iter().flat_map(|work| CALLS.map(|call| (work, call))) {
-        rows.extend(FAULTS.map(|fault| (work, call, fault)));
+        rows.extend(work.faults.iter().map(|fault| (work, call, *fault)));
     }
     let (next, reached) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     std::thread::scope(|scope| {

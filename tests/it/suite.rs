@@ -1,8 +1,8 @@
 //! How much of the long suites is done, as `REWAKE_CRASH_SUITE` says.
 
-/// A share, the smaller ones first.
+/// How much, the smaller ones first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Share {
+pub enum Suite {
     /// That of every test run.
     Every,
     /// `quick`: about a minute for each suite.
@@ -13,7 +13,7 @@ pub enum Share {
     Full,
 }
 
-impl Share {
+impl Suite {
     pub fn chosen() -> Self {
         match std::env::var("REWAKE_CRASH_SUITE").as_deref() {
             Ok("full") => Self::Full,

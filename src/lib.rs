@@ -1,5 +1,8 @@
 //! rewake brings a deterministic node that died back to exactly the state of a node that never died.
 
+#[cfg(all(feature = "planted-bugs", not(debug_assertions)))]
+compile_error!("the feature `planted-bugs` is for tests: no release is built with it");
+
 /// Says whether a bug is planted: never, unless the feature `planted-bugs` is on.
 #[cfg(not(feature = "planted-bugs"))]
 macro_rules! planted {

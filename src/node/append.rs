@@ -181,7 +181,10 @@ impl Appender {
             return;
         }
         self.metrics.appended(took, new.len());
+        let waiting = self.intake.backlog().mempool.len();
         self.gauge.log_head_seq.fetch_max(self.intake.head().seq, Ordering::Relaxed);
+        // Before anybody is woken: what is confirmed is never shown as waiting.
+        self.gauge.mempool.store(waiting, Ordering::Relaxed);
         for kind in [Kind::Patch, Kind::Tx, Kind::Order, Kind::Verdict] {
             let number = count(new.iter().filter(|found| **found == kind).count());
             if number == 0 {
@@ -198,8 +201,6 @@ impl Appender {
                 let _ = self.confirm.try_send((), 1);
             }
         }
-        let waiting = self.intake.backlog().mempool.len();
-        self.gauge.mempool.store(waiting, Ordering::Relaxed);
         if waiting < mempool {
             self.shrunk.notify_waiters();
         }

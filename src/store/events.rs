@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::codec::CodecError;
 use crate::event::{EventBody, Kind, chain_digest};
+use crate::store::tail::Tail;
 use crate::types::{Digest, Seq, UnixMillis};
 
 /// How far the log goes: the number of events, and the chain digest of the last one.
@@ -93,24 +94,24 @@ pub(crate) fn read_event(row: &Row<'_>) -> rusqlite::Result<Option<StoredEvent>>
     Ok(Some(StoredEvent { seq, kind, created, body: row.get(3)?, chain: Digest(row.get(4)?) }))
 }
 
-/// Inserts events after a head, and returns them as their rows hold them.
+/// Inserts events after a head; returns the new head, and the last of the rows.
 pub(crate) fn insert(
     sql: &Connection,
     mut head: LogHead,
     now: UnixMillis,
     events: &[EventBody],
-) -> rusqlite::Result<Vec<StoredEvent>> {
+) -> rusqlite::Result<(LogHead, Tail)> {
     let mut statement = sql.prepare_cached(
         "INSERT INTO event (seq, format, kind, created, body, chain) VALUES (?1, 1, ?2, ?3, ?4, ?5)",
     )?;
-    let mut rows = Vec::with_capacity(events.len());
+    let mut tail = Tail::default();
     for event in events {
         let (seq, kind, created) = (head.next(), event.kind(), Some(now));
         let body = event.encode();
         let chain = chain_digest(head.chain, seq, kind, created, &body);
         statement.execute(params![seq.get(), kind.code(), now.0, body, chain.0])?;
         head = LogHead { seq: seq.get(), chain };
-        rows.push(StoredEvent { seq, kind, created, body, chain });
+        tail.push(StoredEvent { seq, kind, created, body, chain });
     }
-    Ok(rows)
+    Ok((head, tail))
 }

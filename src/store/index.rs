@@ -13,6 +13,8 @@ use rusqlite::{Connection, params};
 use crate::types::{Seq, TxId};
 
 const LOT: usize = 65_536;
+/// Bytes of transactions after which a lot is full as well: those of the last lot are read and verified at the first use.
+const LOT_BYTES: usize = 64 << 20;
 
 /// Which identities the table holds, as a sum that does not depend on their order: enough to notice damage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +58,7 @@ pub(crate) struct RecentIds {
     /// Those whose prefix was there already.
     alike: HashMap<i64, Vec<Seq>>,
     count: usize,
+    bytes: usize,
     has_written: bool,
 }
 
@@ -75,19 +78,20 @@ impl RecentIds {
         self.has_written
     }
 
-    /// Takes up one more identity.
-    pub(crate) fn add(&mut self, id: &TxId, seq: Seq) {
+    /// Takes up one more identity, of a transaction of so many bytes.
+    pub(crate) fn add(&mut self, id: &TxId, seq: Seq, bytes: usize) {
         let prefix = prefix(id);
         match self.by_prefix.entry(prefix) {
             Entry::Vacant(vacant) => drop(vacant.insert(seq)),
             Entry::Occupied(_) => self.alike.entry(prefix).or_default().push(seq),
         }
         self.count = self.count.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 
     /// Says whether it is time to write the lot.
     pub(crate) const fn is_full(&self) -> bool {
-        self.count >= LOT
+        self.count >= LOT || self.bytes >= LOT_BYTES
     }
 
     /// Writes the lot, which covers every event up to `covered`.
@@ -122,4 +126,27 @@ impl RecentIds {
 
 fn prefix(id: &TxId) -> i64 {
     i64::from_be_bytes(*id.0.first_chunk::<8>().unwrap_or(&[0; 8]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lot_is_full_by_number_or_by_bytes() {
+        let id = |number: usize| TxId([u8::try_from(number % 251).expect("a byte"); 32]);
+        let (mut many, mut large) = (RecentIds::after(0), RecentIds::after(0));
+        for number in 0..LOT - 1 {
+            many.add(&id(number), Seq::FIRST, 100);
+        }
+        assert!(!many.is_full());
+        many.add(&id(1), Seq::FIRST, 100);
+        assert!(many.is_full());
+        large.add(&id(1), Seq::FIRST, LOT_BYTES - 1);
+        assert!(!large.is_full());
+        large.add(&id(1), Seq::FIRST.next(), 1);
+        assert!(large.is_full());
+        assert_eq!(large.find(&id(1)), [Seq::FIRST, Seq::FIRST.next()]);
+        assert!(!large.has_written() && RecentIds::after(7).has_written());
+    }
 }

@@ -96,30 +96,32 @@ impl Log {
         self.database.pass(Point::AppendBegin)?;
         let Self { database, recent, head, .. } = self;
         let lot = recent.as_ref().filter(|recent| recent.is_full());
-        let rows = database.transaction(|sql| {
+        let before = head.seq;
+        let (mut head, tail) = database.transaction(|sql| {
             if let Some(lot) = lot {
                 lot.write(sql, head.seq)?;
             }
-            let rows = insert(sql, *head, now, events)?;
+            let logged = insert(sql, *head, now, events)?;
             pass(Point::AppendStaged)?;
-            Ok(rows)
+            Ok(logged)
         })?;
         if lot.is_some() {
-            self.recent = Some(RecentIds::after(head.seq));
+            self.recent = Some(RecentIds::after(before));
         }
         if let Some(recent) = &mut self.recent {
-            for (event, row) in events.iter().zip(&rows) {
+            let mut seq = first;
+            for event in events {
                 if let EventBody::Tx(tx) = event {
-                    recent.add(&tx.id, row.seq);
+                    recent.add(&tx.id, seq, tx.payload.len());
                 }
+                seq = seq.next();
             }
         }
-        let mut head = rows.last().map_or(self.head, StoredEvent::head);
         if planted!("head_one_too_high") {
             head.seq = head.seq.saturating_add(1);
         }
         self.head = head;
-        self.tail.extend(rows);
+        self.tail.follow(tail);
         // CRASH: before this write the witness lags behind the durable log, which is harmless.
         let acknowledged = self.acknowledge(head);
         acknowledged.map_err(|error| self.database.commit_failed(error))?;
@@ -239,9 +241,22 @@ impl Log {
     /// As [`Log::event`], of the predecessor.
     pub fn chain_before(&self, seq: Seq) -> Result<Digest, StoreError> {
         match Seq::new(seq.get().saturating_sub(1)) {
-            Some(before) => Ok(self.event(before)?.chain),
+            Some(before) => self.chain(before),
             None => Ok(Digest::ZERO),
         }
+    }
+
+    /// Reads the chain digest of one event, and not its body, which may be large.
+    fn chain(&self, seq: Seq) -> Result<Digest, StoreError> {
+        if let Some(event) = self.tail.from(seq).and_then(|mut kept| kept.next()) {
+            return Ok(event.chain);
+        }
+        let found = self.database.on(|sql| {
+            sql.prepare_cached("SELECT chain FROM event WHERE seq = ?1")?
+                .query_row([seq.get()], |row| row.get(0).map(Digest))
+                .optional()
+        })?;
+        found.ok_or_else(|| self.damaged(seq, "is missing"))
     }
 
     /// Reads one event, verifies that it follows from its predecessor, and decodes its body.
@@ -347,7 +362,7 @@ impl Log {
     fn read_recent(&self) -> Result<RecentIds, StoreError> {
         let covered = self.database.on(RecentIds::covered)?;
         let chain = match Seq::new(covered) {
-            Some(seq) => self.event(seq)?.chain,
+            Some(seq) => self.chain(seq)?,
             None => Digest::ZERO,
         };
         let (mut head, mut recent) = (LogHead { seq: covered, chain }, RecentIds::after(covered));
@@ -357,7 +372,7 @@ impl Log {
                 return Err(self.damaged(next, "does not follow from the event before it"));
             }
             if let (Kind::Tx, Some(id)) = (event.kind, event.body.first_chunk()) {
-                recent.add(&TxId(*id), next);
+                recent.add(&TxId(*id), next, event.body.len());
             }
             head = LogHead { seq: next.get(), chain: event.chain };
             Ok(true)

@@ -9,6 +9,9 @@ use crate::types::Seq;
 const BYTES_MAX: usize = 4 << 20;
 
 /// Consecutive events up to the head of the log.
+///
+/// INVARIANT: only rows of transactions that have ended well are here, as they were written. What becomes of them on the
+/// disk later is seen by whoever opens the log next, as an audit does.
 #[derive(Debug, Default)]
 pub(crate) struct Tail {
     events: VecDeque<StoredEvent>,
@@ -16,15 +19,24 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// Takes up events that became durable, the next ones after those that are kept.
-    pub(crate) fn extend(&mut self, events: Vec<StoredEvent>) {
-        for event in events {
-            self.bytes = self.bytes.saturating_add(size(&event));
-            self.events.push_back(event);
-            while self.bytes > BYTES_MAX {
-                let Some(oldest) = self.events.pop_front() else { break };
-                self.bytes = self.bytes.saturating_sub(size(&oldest));
-            }
+    /// Takes up the next event.
+    pub(crate) fn push(&mut self, event: StoredEvent) {
+        self.bytes = self.bytes.saturating_add(size(&event));
+        self.events.push_back(event);
+        while self.bytes > BYTES_MAX {
+            let Some(oldest) = self.events.pop_front() else { break };
+            self.bytes = self.bytes.saturating_sub(size(&oldest));
+        }
+    }
+
+    /// Takes up events that became durable: the last of those that were logged after what is kept.
+    pub(crate) fn follow(&mut self, later: Self) {
+        let last = self.events.back().map(|event| event.seq.next());
+        if later.events.front().map(|event| event.seq) == last {
+            later.events.into_iter().for_each(|event| self.push(event));
+        } else {
+            // Those between were too large to be kept.
+            *self = later;
         }
     }
 
@@ -57,22 +69,31 @@ mod tests {
         Some(events.map(|event| event.seq.get()).collect())
     }
 
+    fn follow(tail: &mut Tail, events: Vec<StoredEvent>) {
+        let mut later = Tail::default();
+        events.into_iter().for_each(|event| later.push(event));
+        tail.follow(later);
+    }
+
     #[test]
     fn the_latest_events_are_kept_and_older_ones_are_not() {
         let mut tail = Tail::default();
         assert_eq!(kept(&tail, 1), None);
-        tail.extend(vec![event(7, 10), event(8, 10)]);
-        tail.extend(vec![event(9, 10)]);
+        follow(&mut tail, vec![event(7, 10), event(8, 10)]);
+        follow(&mut tail, vec![event(9, 10)]);
         assert_eq!(kept(&tail, 7), Some(vec![7, 8, 9]));
         assert_eq!(kept(&tail, 9), Some(vec![9]));
         assert_eq!(kept(&tail, 6), None, "it is on the disk alone");
         assert_eq!(kept(&tail, 10), None, "it is not logged yet");
-        tail.extend(vec![event(10, BYTES_MAX - 100)]);
+        follow(&mut tail, vec![event(10, BYTES_MAX - 100)]);
         assert_eq!(kept(&tail, 10), Some(vec![10]));
         assert_eq!(kept(&tail, 9), None, "it had to make room");
-        tail.extend(vec![event(11, BYTES_MAX)]);
+        follow(&mut tail, vec![event(11, BYTES_MAX)]);
         assert_eq!(kept(&tail, 11), None, "it is too large to be kept");
-        tail.extend(vec![event(12, 1)]);
-        assert_eq!(kept(&tail, 12), Some(vec![12]));
+        assert_eq!(kept(&tail, 10), None, "nothing is kept that others are missing after");
+        follow(&mut tail, vec![event(12, BYTES_MAX), event(13, 1)]);
+        assert_eq!((kept(&tail, 12), kept(&tail, 13)), (None, Some(vec![13])));
+        follow(&mut tail, vec![event(14, BYTES_MAX), event(15, 1)]);
+        assert_eq!((kept(&tail, 13), kept(&tail, 15)), (None, Some(vec![15])));
     }
 }

@@ -75,7 +75,8 @@ fn after_a_failure_of_the_disk_nothing_is_acknowledged_and_the_next_start_knows_
     let mut words: BTreeMap<String, u32> = BTreeMap::new();
     // Calls are counted by thread; the appender's own are the first of its thread.
     for (call, error) in [("fsync", "EIO"), ("pwrite64", "ENOSPC"), ("pwrite64", "EIO")] {
-        for number in 1..=16 {
+        // Early ones, some in the middle of the work, and one beyond its end.
+        for number in (1..=16).chain([30, 31, 50, 51, 4_000]) {
             let node = templates[number % 2].copy();
             let number = number.div_ceil(2);
             let inject = format!("inject={call}:error={error}:when={number}+");

@@ -7,7 +7,7 @@ use crate::diff::{Backlog, OrderError};
 use crate::event::{EventBody, Kind, Order, Patch, Ruling, Tx, Verdict};
 use crate::exec::start::fold_from;
 use crate::exec::{Clock, Examined, Settlement};
-use crate::store::{Log, LogHead, Store, StoreError};
+use crate::store::{Log, LogHead, Store, StoreError, StoredEvent};
 use crate::types::{Bytes, Height, Seq, TxId};
 
 /// Largest payload of a transaction, in bytes.
@@ -186,8 +186,7 @@ impl Intake {
         log.arm()?;
         if log.head() != self.head {
             // A recovery or another intake has logged since.
-            fold_from(&log, self.head, &mut self.backlog)?;
-            self.head = log.head();
+            (_, self.head) = fold_from(|| &*log, self.head, &mut self.backlog)?;
         }
         let saved = self.backlog.marks();
         let mut staging = Staging {
@@ -264,9 +263,8 @@ impl Staging<'_> {
                 if payload.len() > PAYLOAD_BYTES_MAX {
                     return Err(IntakeError::PayloadTooLarge { id, bytes: payload.len() });
                 }
-                if let Some(seq) = self.find(&id)? {
+                if let Some((seq, is_same)) = self.known(&id, &payload)? {
                     // An identity that anybody may choose must not answer for bytes that were never logged.
-                    let is_same = self.has_payload(seq, &payload)?;
                     let known = Logged { seq, is_new: false };
                     return is_same.then_some(known).ok_or(IntakeError::PayloadDiffers { id, seq });
                 }
@@ -311,15 +309,17 @@ impl Staging<'_> {
         }
     }
 
-    /// Says whether the transaction at a position, logged or staged, has a payload.
-    fn has_payload(&self, seq: Seq, payload: &[u8]) -> Result<bool, StoreError> {
-        let staged = seq.get().checked_sub(self.head.next().get());
-        if let Some(at) = staged.and_then(|at| usize::try_from(at).ok()) {
-            let staged = self.staged.get(at);
-            return Ok(matches!(staged, Some(EventBody::Tx(tx)) if *tx.payload == *payload));
+    /// Returns the position of a transaction, logged or staged, and whether it has this payload.
+    fn known(&mut self, id: &TxId, payload: &[u8]) -> Result<Option<(Seq, bool)>, StoreError> {
+        if let Some(seq) = self.ids.get(id) {
+            let staged = seq.get().checked_sub(self.head.next().get());
+            let staged = staged.and_then(|at| self.staged.get(usize::try_from(at).ok()?));
+            let is_same = matches!(staged, Some(EventBody::Tx(tx)) if *tx.payload == *payload);
+            return Ok(Some((*seq, is_same)));
         }
         // The body of a transaction is its identity and its payload.
-        Ok(self.log.event(seq)?.body.get(size_of::<TxId>()..) == Some(payload))
+        let body = |event: &StoredEvent| event.body.get(size_of::<TxId>()..) == Some(payload);
+        Ok(self.log.find_event(id)?.map(|event| (event.seq, body(&event))))
     }
 
     /// Says whether a verdict before the backlog holds a transaction.

@@ -10,8 +10,7 @@ use crate::exec::report::{Halt, HaltCause};
 use crate::exec::sandbox::{Extent, RehearseError, Sandbox, SandboxParts, lock};
 use crate::exec::{BlockFailure, Running};
 use crate::machine::PoisonPolicy;
-use crate::state::StateError;
-use crate::store::{Problem, SandboxDb, StoreError};
+use crate::store::{SandboxDb, StoreError};
 use crate::types::{Height, Seq};
 
 /// Threads that may be given up on before recovery halts.
@@ -71,7 +70,7 @@ impl Recovery {
         let failure = match error {
             RehearseError::Store(error) => return Err(error.into()),
             RehearseError::Block(BlockFailure::State(error)) => {
-                return Err(store_error(&error).into());
+                return Err(StoreError::of_state(&error).into());
             }
             // Where the recovery has to end, its steps are made to fail: that says nothing about their block.
             RehearseError::Block(_) if self.brake.is_pulled() => return Err(set_aside(sandbox)),
@@ -163,11 +162,4 @@ pub(super) fn halt(failure: &BlockFailure) -> Halt {
         BlockFailure::State(_) => (HaltCause::Poison, None),
     };
     Halt { cause, height, reason: failure.to_string() }
-}
-
-/// Gets the store's error back out of the machine's view of it.
-pub(super) fn store_error(error: &StateError) -> StoreError {
-    let unexpected =
-        || StoreError { file: crate::store::MAIN.into(), problem: Problem::Sql(error.to_string()) };
-    error.0.downcast_ref::<StoreError>().cloned().unwrap_or_else(unexpected)
 }

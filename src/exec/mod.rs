@@ -45,7 +45,7 @@ pub use report::{Halt, HaltCause, Outcome, Report};
 pub use retry::RetryPolicy;
 pub use sandbox::FailedBlock;
 pub(crate) use start::READ_BYTES;
-pub use start::{Examined, Refusal, examine};
+pub use start::{Examined, Refusal, examine, examine_opened};
 pub use stop::StopSignal;
 pub use unchecked::Unchecked;
 pub(crate) use watch::watched;

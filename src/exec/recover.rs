@@ -8,7 +8,7 @@ use crate::block::BlockRow;
 use crate::diff::Verdicts;
 use crate::exec::brake::{Brake, Patience};
 use crate::exec::commit::{CommitError, CommitParts, Committer};
-use crate::exec::isolate::{halt, store_error};
+use crate::exec::isolate::halt;
 use crate::exec::report::{Halt, HaltCause, Outcome, Report, peak_rss_bytes};
 use crate::exec::sandbox::{Extent, Rehearsal, Sandbox};
 use crate::exec::watch::{beside, pause};
@@ -55,7 +55,7 @@ impl From<StoreError> for Stop {
 }
 
 impl Recovery {
-    /// Prepares the recovery of a node that was examined.
+    /// Prepares the recovery of a node that was examined; the limits on its time count from here.
     #[must_use]
     pub fn new(node: Examined, options: RecoveryOptions) -> Self {
         let verdicts = Arc::new(node.backlog.verdicts.clone());
@@ -95,7 +95,6 @@ impl Recovery {
         let on_worker = rayon::current_thread_index().is_some();
         assert!(!on_worker, "recovery waits for rayon and must not run on one of its workers");
         let started = Instant::now();
-        self.brake = Arc::new(Brake::new(self.options.stop.clone(), self.options.limits));
         let mut committer = self.committer()?;
         let ended = if self.node.label == Label::InSync {
             self.drop_leftover().map_err(Stop::Store)
@@ -276,7 +275,7 @@ impl Recovery {
 fn commit_stop(error: CommitError) -> Stop {
     match error {
         CommitError::Store(error) => Stop::Store(error),
-        CommitError::Block(BlockFailure::State(error)) => Stop::Store(store_error(&error)),
+        CommitError::Block(BlockFailure::State(error)) => Stop::Store(StoreError::of_state(&error)),
         CommitError::Block(failure) => Stop::Halt(halt(&failure)),
         CommitError::Differs(difference) => Stop::Halt(Halt {
             cause: HaltCause::Difference,

@@ -1,5 +1,6 @@
 //! Start-up: opens a node, observes it and decides. Costs what is unconfirmed, never what is confirmed.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::block::BlockRow;
@@ -43,10 +44,9 @@ impl Examined {
     /// # Errors
     /// [`StoreError`] where it cannot be read or does not follow from what came before it.
     pub fn catch_up(&mut self) -> Result<(), StoreError> {
-        let log = self.store.log();
-        let bytes = fold_from(&log, self.log_head, &mut self.backlog)?;
+        let (bytes, head) = fold_from(|| self.store.log(), self.log_head, &mut self.backlog)?;
         self.event_bytes = self.event_bytes.saturating_add(bytes);
-        self.log_head = log.head();
+        self.log_head = head;
         self.label = match (self.backlog.blocks, &self.checkpoint) {
             (0, _) => Label::InSync,
             (_, Some(_)) => Label::Behind,
@@ -104,7 +104,14 @@ pub fn examine(
     registry: &Registry,
     repairs: Repairs,
 ) -> Result<Examined, Box<Refusal>> {
-    let store = dir.open_with(repairs)?;
+    examine_opened(dir.open_with(repairs)?, registry)
+}
+
+/// Observes a node that is open already and decides what is to be done. Writes nothing.
+///
+/// # Errors
+/// [`Refusal`] where nothing may be done.
+pub fn examine_opened(store: Store, registry: &Registry) -> Result<Examined, Box<Refusal>> {
     let machine = registry.find(store.log().machine());
     let checkpoint = store.main().head()?;
     let mut observer = Observer {
@@ -210,8 +217,8 @@ impl Observer<'_> {
                 backlog.receive(seq);
             }
         }
-        match fold_from(&self.store.log(), head, backlog) {
-            Ok(bytes) => {
+        match fold_from(|| self.store.log(), head, backlog) {
+            Ok((bytes, _)) => {
                 self.event_bytes = bytes;
                 Ok(ChainSeen::Whole)
             }
@@ -298,36 +305,39 @@ const fn advice(label: Label) -> &'static str {
     }
 }
 
-/// Reads the events after a head, verifies that each follows from the one before, and folds them; returns the bytes of
-/// their bodies.
-pub(crate) fn fold_from(
-    log: &Log,
+/// Reads the events after a head up to the end of the log as it is now, verifies that each follows from the one before,
+/// and folds them; returns the bytes of their bodies, and the head that it came to.
+///
+/// The log is borrowed for each stretch of reading and not while it is verified.
+pub(crate) fn fold_from<L: Deref<Target = Log>>(
+    lend: impl Fn() -> L,
     mut head: LogHead,
     backlog: &mut Backlog,
-) -> Result<u64, StoreError> {
-    let (end, mut bytes) = (log.head().seq, 0u64);
+) -> Result<(u64, LogHead), StoreError> {
+    let (end, mut bytes) = (lend().head().seq, 0u64);
     while head.seq < end {
-        let events = log.read(head.next(), READ_BYTES)?;
+        let events = lend().read(head.next(), READ_BYTES)?;
         for event in &events {
             if event.chain_after(head.chain) != event.chain {
-                return Err(log.damaged(event.seq, "does not follow from the event before it"));
+                return Err(lend().damaged(event.seq, "does not follow from the event before it"));
             }
             // Most events are transactions, whose bytes nobody needs to look at here.
             if event.kind == Kind::Tx && event.body.len() >= 32 {
                 backlog.receive(event.seq);
             } else {
-                let body = event.decode().map_err(|error| log.codec(event.seq, error))?;
+                let body = event.decode().map_err(|error| lend().codec(event.seq, error))?;
                 let folded = backlog.fold(event.seq, &body);
-                folded.map_err(|error| log.damaged(event.seq, &format!("cannot be: {error}")))?;
+                folded
+                    .map_err(|error| lend().damaged(event.seq, &format!("cannot be: {error}")))?;
             }
-            head = LogHead { seq: event.seq.get(), chain: event.chain };
+            head = event.head();
             bytes = bytes.saturating_add(crate::codec::count(event.body.len()));
         }
         if events.is_empty() {
-            return Err(log.damaged(head.next(), "is missing"));
+            return Err(lend().damaged(head.next(), "is missing"));
         }
     }
-    Ok(bytes)
+    Ok((bytes, head))
 }
 
 fn broken_link(event: &StoredEvent) -> String {

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
+use crate::codec::count;
 use crate::event::Kind;
 use crate::exec::{Answer, Intake, Logged, NewEvent};
 use crate::node::figures::{Gauge, raise};
 use crate::node::mailbox::{ClosesOnDrop, Letter, Mailbox};
 use crate::node::supervise::Supervisor;
 use crate::node::{Down, SubmitError};
-use crate::store::{Problem, StoreError};
+use crate::store::Problem;
 use crate::telemetry::Metrics;
 use crate::types::{Height, Seq};
 
@@ -97,29 +98,26 @@ impl Appender {
         let cause = self.failed.clone().or(cause);
         for Letter { content, sent, room } in group {
             taken.push(room);
-            match (content, &cause) {
-                (Request::Log(_, reply), Some(cause)) => {
-                    // Nobody may be waiting any more; so below.
-                    let _ = reply.send(Err(SubmitError::Down(cause.clone())));
-                }
-                (Request::Order(_, reply), Some(cause)) => {
-                    let _ = reply.send(Err(SubmitError::Down(cause.clone())));
-                }
-                (Request::Log(events, reply), None) => {
-                    lots.push(events);
-                    waiting.push((Answers::Log(reply), sent));
-                }
-                (Request::Order(event, reply), None) => {
-                    lots.push(vec![event]);
-                    waiting.push((Answers::Order(reply), sent));
-                }
-                (Request::Mempool(after, limit, reply), _) => {
+            let (lot, answers) = match content {
+                Request::Log(events, reply) => (events, Answers::Log(reply)),
+                Request::Order(event, reply) => (vec![event], Answers::Order(reply)),
+                Request::Mempool(after, limit, reply) => {
                     let mempool = &self.intake.backlog().mempool;
-                    let _ = reply.send((mempool.len(), mempool.after(after).take(limit).collect()));
+                    let page = mempool.after(after).take(limit).collect();
+                    // Nobody may be waiting any more; so below.
+                    drop(reply.send((mempool.len(), page)));
+                    continue;
                 }
-                (Request::Waits(seq, reply), _) => {
+                Request::Waits(seq, reply) => {
                     let _ = reply.send(self.intake.backlog().mempool.contains(seq));
+                    continue;
                 }
+            };
+            if let Some(cause) = &cause {
+                answers.refuse(SubmitError::Down(cause.clone()));
+            } else {
+                lots.push(lot);
+                waiting.push((answers, sent));
             }
         }
         if lots.is_empty() { Ok(()) } else { self.log(lots, waiting) }
@@ -132,69 +130,80 @@ impl Appender {
     ) -> Result<(), Down> {
         let kinds: Vec<Vec<Kind>> =
             lots.iter().map(|lot| lot.iter().map(NewEvent::kind).collect()).collect();
-        let before = self.intake.backlog().txs;
+        let (txs, mempool) = (self.intake.backlog().txs, self.intake.backlog().mempool.len());
         let clock = Instant::now();
         // CRASH: before this returns nobody was answered; after it all of what it logged is durable.
         let answers = match self.intake.append_lots(lots) {
             Ok(answers) => answers,
-            Err(error) => return Err(fail(error, waiting)),
+            Err(error) => {
+                let is_unknown = matches!(error.problem, Problem::OutcomeUnknown(_));
+                let down = Down::Store(error);
+                let unlogged =
+                    if is_unknown { SubmitError::OutcomeUnknown } else { SubmitError::Down };
+                for (answers, _) in waiting {
+                    answers.refuse(unlogged(down.clone()));
+                }
+                return Err(down);
+            }
         };
         let took = clock.elapsed();
-        let events = answers.iter().flatten().flatten().filter(|logged| logged.is_new).count();
-        if events > 0 {
-            self.metrics.appended(took, events);
-        }
-        let backlog = self.intake.backlog();
-        let txs = backlog.txs.saturating_sub(before);
-        self.count(&kinds, &answers, txs);
-        let height = backlog.last_ordered.unwrap_or_default();
+        let ordered_txs = self.intake.backlog().txs.saturating_sub(txs);
+        self.count(took, &kinds, &answers, ordered_txs, mempool);
+        let height = self.intake.backlog().last_ordered.unwrap_or_default();
         for ((reply, sent), answer) in waiting.into_iter().zip(answers) {
             if answer.is_ok() {
                 self.metrics.acknowledged(sent.elapsed());
             }
-            reply.send(answer, height, txs);
+            let answer = answer.map_err(|error| SubmitError::Refused(Arc::new(error)));
+            reply.send(answer, height, ordered_txs);
         }
         Ok(())
     }
 
-    /// Brings the figures up to what was logged, and wakes whom it concerns.
-    fn count(&self, kinds: &[Vec<Kind>], answers: &[Answer], ordered_txs: u64) {
-        let mut of_kind = [0u64; 5];
-        for (kinds, answer) in kinds.iter().zip(answers) {
-            for (kind, logged) in kinds.iter().zip(answer.iter().flatten()) {
-                if logged.is_new
-                    && let Some(number) = of_kind.get_mut(usize::from(kind.code()))
-                {
-                    *number += 1;
-                }
-            }
+    /// Brings the figures up to what was logged, and wakes whom it concerns; `mempool` waited before.
+    fn count(
+        &self,
+        took: Duration,
+        kinds: &[Vec<Kind>],
+        answers: &[Answer],
+        ordered_txs: u64,
+        mempool: u64,
+    ) {
+        let lots = kinds
+            .iter()
+            .zip(answers)
+            .filter_map(|(kinds, answer)| Some((kinds, answer.as_ref().ok()?)));
+        let new: Vec<Kind> = lots
+            .flat_map(|(kinds, logged)| kinds.iter().zip(logged))
+            .filter_map(|(kind, logged)| logged.is_new.then_some(*kind))
+            .collect();
+        if new.is_empty() {
+            return;
         }
-        let backlog = self.intake.backlog();
-        let figures = self.gauge.read();
-        for kind in [Kind::Patch, Kind::Tx, Kind::Order, Kind::Verdict] {
-            let number = of_kind.get(usize::from(kind.code())).copied().unwrap_or(0);
-            if number > 0 {
-                self.metrics.events(kind, number);
-            }
-        }
-        let ordered = of_kind.get(usize::from(Kind::Order.code())).copied().unwrap_or(0);
+        self.metrics.appended(took, new.len());
         self.gauge.log_head_seq.fetch_max(self.intake.head().seq, Ordering::Relaxed);
-        self.gauge.mempool.store(backlog.mempool.len(), Ordering::Relaxed);
-        if of_kind.get(usize::from(Kind::Verdict.code())).is_some_and(|settled| *settled > 0) {
-            // What is held has changed.
-            let _ = self.confirm.try_send((), 1);
+        for kind in [Kind::Patch, Kind::Tx, Kind::Order, Kind::Verdict] {
+            let number = count(new.iter().filter(|found| **found == kind).count());
+            if number == 0 {
+                continue;
+            }
+            self.metrics.events(kind, number);
+            if kind == Kind::Order {
+                raise(&self.gauge.ordered_blocks, number);
+                raise(&self.gauge.ordered_txs, ordered_txs);
+                self.metrics.ordered(number);
+            }
+            if matches!(kind, Kind::Order | Kind::Verdict) {
+                // There is a block to confirm, or what is held has changed. A letter that waits already says the same.
+                let _ = self.confirm.try_send((), 1);
+            }
         }
-        if ordered > 0 {
-            raise(&self.gauge.ordered_blocks, ordered);
-            raise(&self.gauge.ordered_txs, ordered_txs);
-            self.metrics.ordered(ordered);
-            // A letter that waits already says the same.
-            let _ = self.confirm.try_send((), 1);
-        }
-        if backlog.mempool.len() < figures.mempool {
+        let waiting = self.intake.backlog().mempool.len();
+        self.gauge.mempool.store(waiting, Ordering::Relaxed);
+        if waiting < mempool {
             self.shrunk.notify_waiters();
         }
-        if backlog.mempool.len() >= self.block_txs {
+        if waiting >= self.block_txs {
             let _ = self.sequence.try_send((), 1);
         }
     }
@@ -207,8 +216,9 @@ enum Answers {
 }
 
 impl Answers {
-    fn send(self, answer: Answer, height: Height, txs: u64) {
-        let answer = answer.map_err(|error| SubmitError::Refused(Arc::new(error)));
+    /// Answers; an order is told its block, which it ended its group with.
+    fn send(self, answer: Result<Vec<Logged>, SubmitError>, height: Height, txs: u64) {
+        // Nobody may be waiting any more.
         match self {
             Self::Log(reply) => drop(reply.send(answer)),
             Self::Order(reply) => {
@@ -221,27 +231,9 @@ impl Answers {
         }
     }
 
-    fn fail(self, error: SubmitError) {
-        match self {
-            Self::Log(reply) => drop(reply.send(Err(error))),
-            Self::Order(reply) => drop(reply.send(Err(error))),
-        }
+    fn refuse(self, error: SubmitError) {
+        self.send(Err(error), Height::GENESIS, 0);
     }
-}
-
-/// Answers everybody after a failure of the store, and returns it as the cause for which the node goes down.
-fn fail(error: StoreError, waiting: Vec<(Answers, Instant)>) -> Down {
-    let is_unknown = matches!(error.problem, Problem::OutcomeUnknown(_));
-    let down = Down::Store(error);
-    for (reply, _) in waiting {
-        let down = down.clone();
-        reply.fail(if is_unknown {
-            SubmitError::OutcomeUnknown(down)
-        } else {
-            SubmitError::Down(down)
-        });
-    }
-    down
 }
 
 impl Request {

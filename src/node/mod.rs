@@ -6,6 +6,7 @@ mod error;
 mod figures;
 mod mailbox;
 mod options;
+mod query;
 mod reader;
 mod readiness;
 mod sequence;

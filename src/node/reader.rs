@@ -9,7 +9,7 @@ use crate::exec::BlockReader;
 use crate::node::mailbox::{ClosesOnDrop, Mailbox};
 use crate::node::{BlockTx, BlockView, Place, TxView};
 use crate::state::StateRead as _;
-use crate::store::{Problem, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::types::{Bytes, Height, Seq, TxId};
 
 /// Bytes of events that are read at once for one block: an append waits for each such read.
@@ -48,20 +48,13 @@ impl Reader {
 
     /// Returns the value of a key after the last confirmed block.
     pub(super) fn state(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let found = self.store.main().get(key);
-        found.map_err(|error| {
-            error.0.downcast_ref::<StoreError>().cloned().unwrap_or_else(|| StoreError {
-                file: crate::store::MAIN.into(),
-                problem: Problem::Sql(error.to_string()),
-            })
-        })
+        self.store.main().get(key).map_err(|error| StoreError::of_state(&error))
     }
 
     /// Returns a transaction with its place still to be found, and where to search for it.
     pub(super) fn transaction(&self, id: &TxId) -> Result<Option<(TxView, Search)>, StoreError> {
-        let Some(seq) = self.store.log().find_tx(id)? else { return Ok(None) };
-        let event = self.store.log().event(seq)?;
-        let created = event.created;
+        let Some(event) = self.store.log().find_event(id)? else { return Ok(None) };
+        let (seq, created) = (event.seq, event.created);
         let body = event.decode().map_err(|error| self.store.log().codec(seq, error))?;
         let EventBody::Tx(tx) = body else { return Ok(None) };
         let view = TxView { id: tx.id, seq, created, payload: tx.payload, place: Place::Ordered };

@@ -4,29 +4,21 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::block::Status;
 use crate::codec::count;
 use crate::event::Patch;
 use crate::exec::{Logged, NewEvent, NextTxs, PAYLOAD_BYTES_MAX, Settlement};
 use crate::machine::{MachineVersion, Registry};
 use crate::node::append::{Ordered, Request};
 use crate::node::mailbox::NotSent;
-use crate::node::reader::{Question, Reader};
 use crate::node::start::{self, Started, Starting};
 use crate::node::supervise::Supervisor;
-use crate::node::{
-    BlockView, Down, MempoolPage, NodeOptions, Place, QueryError, StartError, SubmitError,
-    Subscription, TxView, Vitals,
-};
-use crate::store::{DataDir, StoreError};
+use crate::node::{Down, NodeOptions, StartError, SubmitError, Subscription, Vitals};
+use crate::store::{DataDir, Store};
 use crate::telemetry::Submission;
 use crate::types::{Bytes, Height, Seq, TxId};
 
 /// Bytes of memory that a waiting transaction takes beside its payload, about.
 const TX_BYTES: usize = 256;
-
-/// Transactions of a page of the mempool.
-const PAGE_TXS_MAX: usize = 10_000;
 
 /// A running node; clones are the same node. When the last one is dropped, the node ends by itself.
 #[derive(Clone)]
@@ -35,12 +27,12 @@ pub struct Node(pub(super) Arc<Inner>);
 /// What the clones of a node share.
 pub(super) struct Inner {
     pub(super) vitals: Vitals,
-    options: NodeOptions,
-    supervisor: Arc<Supervisor>,
-    head: watch::Receiver<Option<Height>>,
+    pub(super) options: NodeOptions,
+    pub(super) supervisor: Arc<Supervisor>,
+    pub(super) head: watch::Receiver<Option<Height>>,
     /// Told that the mempool has shrunk.
-    shrunk: Arc<Notify>,
-    machine: MachineVersion,
+    pub(super) shrunk: Arc<Notify>,
+    pub(super) machine: MachineVersion,
 }
 
 /// A transaction that is submitted.
@@ -65,7 +57,13 @@ impl Node {
     /// Begins to open and recover a node, on a thread of its own.
     #[must_use]
     pub fn start(dir: DataDir, registry: Registry, options: NodeOptions) -> Starting {
-        start::start(dir, registry, options)
+        start::start(move || dir.open(), registry, options)
+    }
+
+    /// As [`Node::start`], of a store that is open already: for one who has looked into it before.
+    #[must_use]
+    pub fn start_opened(store: Store, registry: Registry, options: NodeOptions) -> Starting {
+        start::start(move || Ok(store), registry, options)
     }
 
     /// Opens and recovers a node; returns it with the report of its recovery and the transactions that wait.
@@ -87,8 +85,7 @@ impl Node {
     /// # Errors
     /// [`SubmitError`].
     pub async fn submit(&self, tx: NewTx) -> Result<Logged, SubmitError> {
-        let logged = self.submit_all(vec![tx], OnFull::Wait).await?;
-        logged.first().copied().ok_or_else(|| SubmitError::OutcomeUnknown(self.cause()))
+        self.first_of(&self.submit_all(vec![tx], OnFull::Wait).await?)
     }
 
     /// Logs transactions, all or none, in one durable transaction.
@@ -142,89 +139,6 @@ impl Node {
     /// [`SubmitError`].
     pub async fn settle(&self, tx: Seq, settlement: Settlement) -> Result<Logged, SubmitError> {
         self.log_one(0, NewEvent::Settle { tx, settlement }).await
-    }
-
-    /// Finds a transaction and says how far it is; `None` where the log does not know it.
-    ///
-    /// # Errors
-    /// [`QueryError`].
-    pub async fn transaction(&self, id: TxId) -> Result<Option<TxView>, QueryError> {
-        let Some((mut view, mut search)) = self.ask(move |reader| reader.transaction(&id)).await?
-        else {
-            return Ok(None);
-        };
-        loop {
-            let (found, next) = self.ask(move |reader| reader.confirmed(search)).await?;
-            if let Some(place) = found {
-                let is_kept_out = matches!(&place, Place::Confirmed { receipt, .. }
-                    if matches!(receipt.status, Status::Quarantined(_)));
-                view.place = place;
-                if !is_kept_out {
-                    return Ok(Some(view));
-                }
-            }
-            // One that was released waits again, or is in a later block.
-            if self.waits(view.seq).await? {
-                view.place = Place::Waiting;
-                return Ok(Some(view));
-            }
-            let Some(next) = next else { return Ok(Some(view)) };
-            search = next;
-        }
-    }
-
-    async fn waits(&self, seq: Seq) -> Result<bool, QueryError> {
-        let (reply, answer) = oneshot::channel();
-        self.inquire(Request::Waits(seq, reply), answer).await
-    }
-
-    /// Returns a confirmed block, or the last one; `None` where there is none.
-    ///
-    /// # Errors
-    /// [`QueryError`].
-    pub async fn block(&self, height: Option<Height>) -> Result<Option<BlockView>, QueryError> {
-        self.ask(move |reader| reader.block(height)).await
-    }
-
-    /// Returns the first confirmed block at or above a height; `None` where there is none.
-    ///
-    /// # Errors
-    /// [`QueryError`].
-    pub async fn block_from(&self, height: Height) -> Result<Option<BlockView>, QueryError> {
-        self.ask(move |reader| reader.block_from(height)).await
-    }
-
-    /// As [`Node::block_from`], and waits where too many questions wait already.
-    pub(super) async fn next_block(&self, height: Height) -> Result<Option<BlockView>, QueryError> {
-        self.ask_when(OnFull::Wait, move |reader| reader.block_from(height)).await
-    }
-
-    /// Returns the value of a key of the state after the last confirmed block.
-    ///
-    /// # Errors
-    /// [`QueryError`].
-    pub async fn state(&self, key: Bytes) -> Result<Option<Bytes>, QueryError> {
-        self.ask(move |reader| reader.state(&key)).await
-    }
-
-    /// Returns the transactions that wait for a block, after a position, at most `limit` of them and at most 10,000.
-    ///
-    /// # Errors
-    /// [`QueryError`].
-    pub async fn mempool(
-        &self,
-        after: Option<Seq>,
-        limit: usize,
-    ) -> Result<MempoolPage, QueryError> {
-        let (reply, answer) = oneshot::channel();
-        let limit = limit.min(PAGE_TXS_MAX);
-        let more = limit.saturating_add(1);
-        let request = Request::Mempool(after.map_or(0, Seq::get), more, reply);
-        let (len, mut seqs) = self.inquire(request, answer).await?;
-        let has_more = seqs.len() > limit;
-        seqs.truncate(limit);
-        let txs = self.ask(move |reader| reader.ids(&seqs)).await?;
-        Ok(MempoolPage { len, txs, has_more })
     }
 
     /// Subscribes to confirmed blocks from a height on, and to the phases that the node enters.
@@ -325,7 +239,10 @@ impl Node {
 
     async fn log_one(&self, bytes: usize, event: NewEvent) -> Result<Logged, SubmitError> {
         let request = |reply| Request::Log(vec![event], reply);
-        let logged = self.send(bytes, OnFull::Wait, request).await?;
+        self.first_of(&self.send(bytes, OnFull::Wait, request).await?)
+    }
+
+    fn first_of(&self, logged: &[Logged]) -> Result<Logged, SubmitError> {
         logged.first().copied().ok_or_else(|| SubmitError::OutcomeUnknown(self.cause()))
     }
 
@@ -358,66 +275,8 @@ impl Node {
         }
     }
 
-    /// Asks the appender what only it knows.
-    async fn inquire<T>(
-        &self,
-        request: Request,
-        answer: oneshot::Receiver<T>,
-    ) -> Result<T, QueryError> {
-        let sent = self.0.vitals.mailboxes.append.send_urgent(request);
-        sent.map_err(|error| self.unasked(error))?;
-        answer.await.map_err(|_| QueryError::Down(self.cause()))
-    }
-
-    /// Asks the reader, if there is room for the question.
-    async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, QueryError> {
-        self.ask_when(OnFull::Refuse, question).await
-    }
-
-    async fn ask_when<T: Send + 'static>(
-        &self,
-        on_full: OnFull,
-        question: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, QueryError> {
-        let (reply, answer) = oneshot::channel();
-        // Nobody may be waiting any more.
-        let question: Question =
-            Box::new(move |reader: &Reader| drop(reply.send(question(reader))));
-        let mailbox = &self.0.vitals.mailboxes.read;
-        let sent = match on_full {
-            OnFull::Wait => mailbox.send(question, 1).await,
-            OnFull::Refuse => mailbox.try_send(question, 1),
-        };
-        sent.map_err(|error| self.unasked(error))?;
-        let answer = answer.await.map_err(|_| QueryError::Down(self.cause()))?;
-        answer.map_err(QueryError::Store)
-    }
-
-    fn unasked(&self, error: NotSent) -> QueryError {
-        match error {
-            NotSent::Full | NotSent::TooLarge => QueryError::Full,
-            NotSent::Closed => QueryError::Down(self.cause()),
-        }
-    }
-
-    fn cause(&self) -> Down {
+    pub(super) fn cause(&self) -> Down {
         self.0.supervisor.cause().unwrap_or(Down::Stopped)
-    }
-}
-
-impl Inner {
-    pub(super) const fn new(
-        vitals: Vitals,
-        options: NodeOptions,
-        supervisor: Arc<Supervisor>,
-        head: watch::Receiver<Option<Height>>,
-        shrunk: Arc<Notify>,
-        machine: MachineVersion,
-    ) -> Self {
-        Self { vitals, options, supervisor, head, shrunk, machine }
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use crate::exec::{
     Committed, Estimate, Examined, HaltCause, Intake, Quarantine, Recovery, RecoveryOptions,
-    Rehearsed, Report, StopSignal, examine,
+    Rehearsed, Report, StopSignal, examine_opened,
 };
 use crate::machine::Registry;
 use crate::mempool::Mempool;
@@ -26,7 +26,7 @@ use crate::node::vitals::Mailboxes;
 use crate::node::{Down, Node, NodeOptions, Phase, StartError, Vitals};
 use crate::plan::Work;
 use crate::reproduce::with_failure_bundles;
-use crate::store::{DataDir, Repairs};
+use crate::store::{Store, StoreError};
 use crate::types::Height;
 
 /// What a node that is up was brought up from.
@@ -73,8 +73,12 @@ impl Drop for Starting {
     }
 }
 
-/// Starts a node on a thread of its own.
-pub(super) fn start(dir: DataDir, registry: Registry, options: NodeOptions) -> Starting {
+/// Starts a node on a thread of its own, on which it is opened as well.
+pub(super) fn start(
+    open: impl FnOnce() -> Result<Store, StoreError> + Send + 'static,
+    registry: Registry,
+    options: NodeOptions,
+) -> Starting {
     let clock = Arc::clone(&options.recovery.executor.clock);
     let vitals = Vitals {
         monitor: Monitor::new(clock, options.metrics.clone()),
@@ -92,7 +96,7 @@ pub(super) fn start(dir: DataDir, registry: Registry, options: NodeOptions) -> S
     let start = Start { vitals: vitals.clone(), options, is_up: Arc::default() };
     let thread = std::thread::Builder::new().name("start".to_owned()).spawn(move || {
         let monitor = start.vitals.monitor.clone();
-        let started = catch_unwind(AssertUnwindSafe(|| start.run(&dir, &registry)));
+        let started = catch_unwind(AssertUnwindSafe(|| start.run(open, &registry)));
         let started =
             started.unwrap_or_else(|_| Err(StartError::Thread("the start panicked".into())));
         if let Err(error) = &started {
@@ -122,8 +126,13 @@ struct Start {
 }
 
 impl Start {
-    fn run(mut self, dir: &DataDir, registry: &Registry) -> Result<Started, StartError> {
-        let node = examine(dir, registry, Repairs::default()).map_err(StartError::Refused)?;
+    fn run(
+        mut self,
+        open: impl FnOnce() -> Result<Store, StoreError>,
+        registry: &Registry,
+    ) -> Result<Started, StartError> {
+        let store = open().map_err(|error| StartError::Refused(error.into()))?;
+        let node = examine_opened(store, registry).map_err(StartError::Refused)?;
         let (head, height) = watch::channel(None);
         self.found(&node, &head);
         if self.options.recovery.on_failure.is_none() {
@@ -233,8 +242,14 @@ impl Start {
             metrics: vitals.metrics.clone(),
         };
         // Dropping it on a failure below ends the actors that were started before.
-        let inner =
-            Inner::new(vitals, options.clone(), Arc::clone(&supervisor), head, shrunk, machine);
+        let inner = Inner {
+            vitals,
+            options: options.clone(),
+            supervisor: Arc::clone(&supervisor),
+            head,
+            shrunk,
+            machine,
+        };
         let started = (|| {
             supervisor.start("append", move || appender.run())?;
             let start = |actor, body: Box<dyn FnOnce() -> Result<(), Down> + Send>| {

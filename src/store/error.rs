@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::codec::CodecError;
+use crate::state::StateError;
 
 /// A failure that names its file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -109,6 +110,12 @@ impl StoreError {
         Self { file: file.to_owned(), problem }
     }
 
+    /// Gets the store's error back out of a machine's view of it.
+    pub(crate) fn of_state(error: &StateError) -> Self {
+        let unexpected = || Self::new(Path::new(super::MAIN), Problem::Sql(error.to_string()));
+        error.0.downcast_ref::<Self>().cloned().unwrap_or_else(unexpected)
+    }
+
     /// Returns what the operator can do next.
     #[must_use]
     pub fn advice(&self) -> String {
@@ -203,7 +210,7 @@ impl StoreError {
     }
 }
 
-impl From<StoreError> for crate::state::StateError {
+impl From<StoreError> for StateError {
     fn from(error: StoreError) -> Self {
         Self(std::sync::Arc::new(error))
     }

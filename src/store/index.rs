@@ -5,7 +5,9 @@
 //! index, so that a page is touched once for all its new rows. What is in memory is read back from the events.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
+use foldhash::fast::RandomState;
 use rusqlite::{Connection, params};
 
 use crate::event::Kind;
@@ -16,24 +18,37 @@ const LOT: usize = 65_536;
 /// Identities that are not in the table yet.
 #[derive(Debug, Default)]
 pub(crate) struct RecentIds {
-    by_prefix: HashMap<i64, Vec<Seq>>,
+    by_prefix: HashMap<i64, Seq, RandomState>,
+    /// Those whose prefix was there already.
+    alike: HashMap<i64, Vec<Seq>>,
     count: usize,
+    has_written: bool,
 }
 
 impl RecentIds {
+    /// Starts after a lot that was written.
+    pub(crate) fn indexed() -> Self {
+        Self { has_written: true, ..Self::default() }
+    }
+
     /// Reads the identities of the events that no lot has covered.
     pub(crate) fn load(sql: &Connection) -> rusqlite::Result<Self> {
-        let mut statement = sql.prepare(
-            "SELECT seq, substr(body, 1, 8) FROM event WHERE seq > (SELECT indexed FROM log) AND kind = ?1",
-        )?;
-        let mut recent = Self::default();
-        let mut rows = statement.query([Kind::Tx.code()])?;
+        let indexed = sql.query_row("SELECT indexed FROM log", [], |row| row.get::<_, u64>(0))?;
+        let mut recent = Self { has_written: indexed > 0, ..Self::default() };
+        let mut statement =
+            sql.prepare("SELECT seq, substr(body, 1, 8) FROM event WHERE seq > ?1 AND kind = ?2")?;
+        let mut rows = statement.query(params![indexed, Kind::Tx.code()])?;
         while let Some(row) = rows.next()? {
             if let Some(seq) = Seq::new(row.get(0)?) {
                 recent.add_prefix(i64::from_be_bytes(row.get(1)?), seq);
             }
         }
         Ok(recent)
+    }
+
+    /// Says whether the table holds anything.
+    pub(crate) const fn has_written(&self) -> bool {
+        self.has_written
     }
 
     /// Takes up one more identity.
@@ -48,11 +63,10 @@ impl RecentIds {
 
     /// Writes the lot, which covers every event up to `covered`.
     pub(crate) fn write(&self, sql: &Connection, covered: u64) -> rusqlite::Result<()> {
-        let mut rows: Vec<_> = self
-            .by_prefix
-            .iter()
-            .flat_map(|(prefix, seqs)| seqs.iter().map(|seq| (*prefix, seq.get())))
-            .collect();
+        let alike =
+            self.alike.iter().flat_map(|(prefix, seqs)| seqs.iter().map(move |seq| (prefix, seq)));
+        let rows = self.by_prefix.iter().chain(alike);
+        let mut rows: Vec<_> = rows.map(|(prefix, seq)| (*prefix, seq.get())).collect();
         rows.sort_unstable();
         let mut statement =
             sql.prepare_cached("INSERT INTO tx_index (prefix, seq) VALUES (?1, ?2)")?;
@@ -64,7 +78,9 @@ impl RecentIds {
 
     /// Returns the positions in memory that may be those of an identity.
     pub(crate) fn find(&self, id: &TxId) -> Vec<Seq> {
-        self.by_prefix.get(&prefix(id)).cloned().unwrap_or_default()
+        let prefix = prefix(id);
+        let alike = self.alike.get(&prefix).into_iter().flatten();
+        self.by_prefix.get(&prefix).into_iter().chain(alike).copied().collect()
     }
 
     /// Returns the positions in the table that may be those of an identity.
@@ -75,7 +91,10 @@ impl RecentIds {
     }
 
     fn add_prefix(&mut self, prefix: i64, seq: Seq) {
-        self.by_prefix.entry(prefix).or_default().push(seq);
+        match self.by_prefix.entry(prefix) {
+            Entry::Vacant(vacant) => drop(vacant.insert(seq)),
+            Entry::Occupied(_) => self.alike.entry(prefix).or_default().push(seq),
+        }
         self.count = self.count.saturating_add(1);
     }
 }

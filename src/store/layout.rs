@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::machine::MachineVersion;
+use crate::store::events::LogHead;
 use crate::store::file_system::FileSystem;
 use crate::store::lock::Lock;
-use crate::store::log::{Log, LogHead};
+use crate::store::log::Log;
 use crate::store::main_db::Main;
 use crate::store::medium::Medium;
 use crate::store::sandbox::SandboxDb;

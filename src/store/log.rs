@@ -2,70 +2,18 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, params};
 
 use crate::codec::CodecError;
-use crate::event::{EventBody, Kind, chain_digest};
+use crate::event::{EventBody, Kind};
 use crate::store::connection::{Database, Durability};
+use crate::store::events::{LogHead, StoredEvent, insert, read_event, read_head};
 use crate::store::index::RecentIds;
 use crate::store::medium::Medium;
+use crate::store::tail::Tail;
 use crate::store::witness::Witness;
 use crate::store::{Problem, StoreError, migrate};
 use crate::types::{Digest, Seq, TxId, UnixMillis};
-
-/// How far the log goes: the number of events, and the chain digest of the last one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogHead {
-    /// Position of the last event; 0 for an empty log.
-    pub seq: u64,
-    /// Its chain digest; [`Digest::ZERO`] for an empty log.
-    pub chain: Digest,
-}
-
-impl LogHead {
-    /// The head of an empty log.
-    pub const EMPTY: Self = Self { seq: 0, chain: Digest::ZERO };
-
-    /// Returns the position of the next event.
-    #[must_use]
-    pub const fn next(self) -> Seq {
-        match Seq::new(self.seq) {
-            Some(seq) => seq.next(),
-            None => Seq::FIRST,
-        }
-    }
-}
-
-/// An event as its row holds it: the body is not decoded yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredEvent {
-    /// Position.
-    pub seq: Seq,
-    /// Kind.
-    pub kind: Kind,
-    /// When it was logged; `None` in format 0.
-    pub created: Option<UnixMillis>,
-    /// Canonical bytes of the body.
-    pub body: Vec<u8>,
-    /// The chain digest that is stored with it.
-    pub chain: Digest,
-}
-
-impl StoredEvent {
-    /// Returns the chain digest that the event should have after `previous`.
-    #[must_use]
-    pub fn chain_after(&self, previous: Digest) -> Digest {
-        chain_digest(previous, self.seq, self.kind, self.created, &self.body)
-    }
-
-    /// Decodes the body.
-    ///
-    /// # Errors
-    /// [`CodecError`] for bytes that are never written.
-    pub fn decode(&self) -> Result<EventBody, CodecError> {
-        EventBody::decode(self.kind, &self.body)
-    }
-}
 
 /// Where a lot of events was put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +31,7 @@ pub struct Log {
     machine: String,
     head: LogHead,
     recent: Option<RecentIds>,
+    tail: Tail,
     /// Whether the write-ahead log has been made durable since the opening.
     armed: bool,
 }
@@ -118,7 +67,8 @@ impl Log {
             StoreError::new(log, Problem::Damaged("its one row of identity is gone".to_owned()))
         })?;
         let head = read_head(&database)?;
-        Ok(Self { database, witness: witness(head)?, machine, head, recent: None, armed: false })
+        let (witness, tail) = (witness(head)?, Tail::default());
+        Ok(Self { database, witness, machine, head, recent: None, tail, armed: false })
     }
 
     /// Returns the name of the machine that the payloads are for.
@@ -153,25 +103,25 @@ impl Log {
         self.load_recent()?;
         let Self { database, recent, head, .. } = self;
         let lot = recent.as_ref().filter(|recent| recent.is_full());
-        let head = database.transaction(|sql| {
+        let rows = database.transaction(|sql| {
             if let Some(lot) = lot {
                 lot.write(sql, head.seq)?;
             }
             insert(sql, *head, now, events)
         })?;
         if lot.is_some() {
-            self.recent = Some(RecentIds::default());
+            self.recent = Some(RecentIds::indexed());
         }
         if let Some(recent) = &mut self.recent {
-            let mut seq = first;
-            for event in events {
+            for (event, row) in events.iter().zip(&rows) {
                 if let EventBody::Tx(tx) = event {
-                    recent.add(&tx.id, seq);
+                    recent.add(&tx.id, row.seq);
                 }
-                seq = seq.next();
             }
         }
+        let head = rows.last().map_or(self.head, StoredEvent::head);
         self.head = head;
+        self.tail.extend(rows);
         // CRASH: before this write the witness lags behind the durable log, which is harmless.
         let acknowledged = self.acknowledge(head);
         acknowledged.map_err(|error| self.database.commit_failed(error))?;
@@ -223,6 +173,16 @@ impl Log {
         let mut expected = from;
         let mut bytes = 0usize;
         let mut events = Vec::new();
+        if let Some(kept) = self.tail.from(from) {
+            for event in kept {
+                bytes = bytes.saturating_add(event.body.len());
+                events.push(event.clone());
+                if bytes >= bytes_max {
+                    break;
+                }
+            }
+            return Ok(events);
+        }
         self.visit(from, |event| {
             if event.seq != expected {
                 return Err(self.damaged(expected, "is missing"));
@@ -291,18 +251,29 @@ impl Log {
         event.decode().map_err(|error| self.codec(seq, error))
     }
 
-    /// Finds the position of a transaction. Who asks takes it for acknowledged, so a log that failed gives no answer.
+    /// Finds the position of a transaction.
+    ///
+    /// # Errors
+    /// As [`Log::find_event`].
+    pub fn find_tx(&mut self, id: &TxId) -> Result<Option<Seq>, StoreError> {
+        Ok(self.find_event(id)?.map(|event| event.seq))
+    }
+
+    /// Finds a transaction. Who asks takes it for acknowledged, so a log that failed gives no answer.
     ///
     /// # Errors
     /// [`StoreError`] where the index or the event cannot be read, or an append has failed.
-    pub fn find_tx(&mut self, id: &TxId) -> Result<Option<Seq>, StoreError> {
+    pub fn find_event(&mut self, id: &TxId) -> Result<Option<StoredEvent>, StoreError> {
         self.database.check()?;
         self.load_recent()?;
         let mut candidates = self.recent.as_ref().map(|recent| recent.find(id)).unwrap_or_default();
-        candidates.extend(self.database.on(|sql| RecentIds::find_written(sql, id))?);
+        if self.recent.as_ref().is_some_and(RecentIds::has_written) {
+            candidates.extend(self.database.on(|sql| RecentIds::find_written(sql, id))?);
+        }
         for seq in candidates {
-            if self.event(seq)?.body.starts_with(&id.0) {
-                return Ok(Some(seq));
+            let event = self.event(seq)?;
+            if event.body.starts_with(&id.0) {
+                return Ok(Some(event));
             }
         }
         Ok(None)
@@ -363,41 +334,4 @@ impl Log {
         }
         Ok(())
     }
-}
-
-fn read_head(database: &Database) -> Result<LogHead, StoreError> {
-    let head = database.on(|sql| {
-        sql.query_row("SELECT seq, chain FROM event ORDER BY seq DESC LIMIT 1", [], |row| {
-            Ok(LogHead { seq: row.get(0)?, chain: Digest(row.get(1)?) })
-        })
-        .optional()
-    })?;
-    Ok(head.unwrap_or(LogHead::EMPTY))
-}
-
-fn read_event(row: &Row<'_>) -> rusqlite::Result<Option<StoredEvent>> {
-    let (Some(seq), Some(kind)) = (Seq::new(row.get(0)?), Kind::from_code(row.get(1)?)) else {
-        return Ok(None);
-    };
-    let created = row.get::<_, Option<u64>>(2)?.map(UnixMillis);
-    Ok(Some(StoredEvent { seq, kind, created, body: row.get(3)?, chain: Digest(row.get(4)?) }))
-}
-
-fn insert(
-    sql: &Connection,
-    mut head: LogHead,
-    now: UnixMillis,
-    events: &[EventBody],
-) -> rusqlite::Result<LogHead> {
-    let mut statement = sql.prepare_cached(
-        "INSERT INTO event (seq, format, kind, created, body, chain) VALUES (?1, 1, ?2, ?3, ?4, ?5)",
-    )?;
-    for event in events {
-        let seq = head.next();
-        let body = event.encode();
-        let chain = chain_digest(head.chain, seq, event.kind(), Some(now), &body);
-        statement.execute(params![seq.get(), event.kind().code(), now.0, body, chain.0])?;
-        head = LogHead { seq: seq.get(), chain };
-    }
-    Ok(head)
 }

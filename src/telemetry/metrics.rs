@@ -152,8 +152,8 @@ impl Metrics {
     }
 
     /// Shows which of all phases is the present one.
-    pub fn phase(&self, name: &'static str, all: &[&'static str]) {
-        for phase in all {
+    pub fn phase(&self, name: &str) {
+        for phase in names::PHASES.1 {
             self.handles.phase.set(phase, if *phase == name { 1.0 } else { 0.0 });
         }
     }

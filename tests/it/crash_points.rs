@@ -11,7 +11,7 @@ use rewake::generate::Workload;
 use crate::faulty::Faulty;
 use crate::kill::{check, run};
 use crate::nodes::{Node, fill};
-use crate::scripted::{await_unlocked, blocks, faulty_node, ordered, script};
+use crate::scripted::{await_unlocked, blocks, faulty_node, with_a_poisonous_one};
 
 pub const STRACE: &str = "/usr/bin/strace";
 /// The calls by which a process changes files.
@@ -69,14 +69,7 @@ fn a_verdict_is_logged_once_wherever_recovery_dies() {
         return;
     }
     let template = faulty_node(&Faulty::default());
-    template.append(vec![
-        script(1, "add n 1"),
-        script(2, "put n 9; poison no"),
-        ordered(0, "", &[1]),
-        ordered(1, "", &[2]),
-        script(3, "add n 1"),
-        ordered(2, "", &[3]),
-    ]);
+    template.append(with_a_poisonous_one());
     let undisturbed = template.copy();
     let expected = undisturbed.recover();
     assert_eq!(expected.outcome, Outcome::RecoveredWithQuarantine);

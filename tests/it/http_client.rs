@@ -68,7 +68,7 @@ impl Served {
         let (seen, opened) = (watched.clone(), Arc::clone(&is_open));
         let measure = move || {
             let readiness = seen.borrow().clone();
-            metrics.phase(readiness.phase.name(), &Phase::ALL.map(Phase::name));
+            metrics.phase(readiness.phase.name());
             if opened.load(Ordering::Relaxed) {
                 let (quarantined, last_progress) = (readiness.held, Some(readiness.last_progress));
                 metrics.gauges(&Gauges {

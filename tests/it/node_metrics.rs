@@ -17,9 +17,13 @@ fn a_running_node_shows_every_metric_and_counts_what_it_does() {
     assert_eq!(ack.status, 200, "{ack:?}");
     let path = format!("/v1/transactions/{}", ack.json()["id"].as_str().expect("an identity"));
     eventually("it is in a block", || node.get(&path).json()["status"] == "rejected");
-    // The figures follow the commit a moment later; this one is the last of them.
-    let counted = "rewake_commit_seconds_count 1";
-    eventually("it is counted", || node.get("/metrics").body.lines().any(|line| line == counted));
+    // The figures follow the commit a moment later; what had waited before may have had a block of its own.
+    let later = ["rewake_commit_seconds_count ", "rewake_transactions_total{result=\"rejected\"} "];
+    eventually("it is counted", || {
+        let text = node.get("/metrics").body;
+        let counts = |series| text.lines().filter_map(move |line| line.strip_prefix(series));
+        later.into_iter().all(|series| counts(series).any(|count| count != "0"))
+    });
     let text = node.get("/metrics").body;
     for metric in METRICS {
         let series = match metric.shape {

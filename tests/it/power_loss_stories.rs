@@ -7,7 +7,7 @@ use rewake::plan::BatchLimits;
 
 use crate::faulty::Faulty;
 use crate::power_loss_life::{Step, Story};
-use crate::scripted::{options, ordered, script};
+use crate::scripted::{options, ordered, script, with_a_poisonous_one};
 
 fn faulty() -> Registry {
     Registry::default().with(Faulty::default())
@@ -121,15 +121,11 @@ pub fn mixed() -> Story {
 
 /// A transaction gets a verdict.
 pub fn verdict() -> Story {
-    let lot = vec![
-        script(1, "add n 1"),
-        script(2, "put n 9; poison no"),
-        ordered(0, "", &[1]),
-        ordered(1, "", &[2]),
-        script(3, "add n 1"),
-        ordered(2, "", &[3]),
+    let steps = vec![
+        Step::Append(with_a_poisonous_one()),
+        Step::Recover,
+        Step::Append(vec![script(4, "add n 1")]),
     ];
-    let steps = vec![Step::Append(lot), Step::Recover, Step::Append(vec![script(4, "add n 1")])];
     story("verdict", spilling, steps)
 }
 

@@ -69,6 +69,18 @@ pub fn ordered(height: u64, header: &str, txs: &[u8]) -> NewEvent {
     NewEvent::Order { height: Height(height), header: Bytes::from(header.as_bytes()), txs }
 }
 
+/// Returns three blocks of one script each, the second of which is poisonous and gets a verdict.
+pub fn with_a_poisonous_one() -> Vec<NewEvent> {
+    vec![
+        script(1, "add n 1"),
+        script(2, "put n 9; poison no"),
+        ordered(0, "", &[1]),
+        ordered(1, "", &[2]),
+        script(3, "add n 1"),
+        ordered(2, "", &[3]),
+    ]
+}
+
 /// Returns the body of a received script, for logs that are written by hand.
 pub fn tx_body(number: u8, text: &str) -> Tx {
     Tx { id: id(number), payload: Bytes::from(text.as_bytes()) }

@@ -157,7 +157,7 @@ fn exactly_the_present_phase_is_one() {
     assert_eq!(all, names::PHASES.1, "the table names the phases of a node");
     let (exposition, metrics) = Exposition::new();
     for present in all {
-        metrics.phase(present, &all);
+        metrics.phase(present);
         let text = exposition.render();
         for phase in all {
             let shown = value(&text, &format!("rewake_phase{{phase=\"{phase}\"}}"));

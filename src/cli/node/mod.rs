@@ -52,12 +52,12 @@ pub(crate) struct ServeArgs {
 
 pub(crate) fn run(args: &ServeArgs, app: &App) -> Result<Exit> {
     create::where_asked(args, app)?;
-    let machine = start::machine_of(&args.node.dir(), app)?;
+    let (store, machine) = start::open(&args.node.dir(), app)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .thread_name("rewake-http")
         .enable_all()
         .build()
         .context("the threads of the interface cannot be started")?;
-    runtime.block_on(serve::serve(args, &machine, app))
+    runtime.block_on(serve::serve(args, store, &machine, app))
 }

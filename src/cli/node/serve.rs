@@ -18,6 +18,7 @@ use crate::exec::{Outcome, RecoverError};
 use crate::http::{Door, Probe, Server, ServerLimits, probe_routes, routes};
 use crate::machine::MachineVersion;
 use crate::node::{Down, Node};
+use crate::store::Store;
 use crate::telemetry::{Exposition, Metrics};
 
 /// How long a node that failed goes on to tell so before it ends.
@@ -35,7 +36,12 @@ struct Ended {
 }
 
 /// Runs a node from its start to its end.
-pub(super) async fn serve(args: &ServeArgs, machine: &MachineVersion, app: &App) -> Result<Exit> {
+pub(super) async fn serve(
+    args: &ServeArgs,
+    store: Store,
+    machine: &MachineVersion,
+    app: &App,
+) -> Result<Exit> {
     let mut wish = StopWish::listen()?;
     let (exposition, metrics) = Exposition::new();
     let telemetry = (exposition, metrics.clone());
@@ -49,7 +55,7 @@ pub(super) async fn serve(args: &ServeArgs, machine: &MachineVersion, app: &App)
     if options.sequencer.is_none() {
         app.output.note(format_args!("note: nobody here orders blocks of {machine}"));
     }
-    let starting = Node::start(args.node.dir(), app.registry.clone(), options);
+    let starting = Node::start_opened(store, app.registry.clone(), options);
     let door = Door::default();
     let probe = Probe::of(starting.vitals(), door.clone(), telemetry.0);
     let mut servers = Servers::new();

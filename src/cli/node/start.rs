@@ -7,13 +7,13 @@ use crate::cli::{App, Exit, recover};
 use crate::exec::{HaltCause, RecoverError, Refusal, Report};
 use crate::machine::MachineVersion;
 use crate::node::{Node, StartError, Starting};
-use crate::store::DataDir;
+use crate::store::{DataDir, Store};
 
-/// Returns the machine of a node, on which its dialect and its headers depend.
-pub(super) fn machine_of(dir: &DataDir, app: &App) -> Result<MachineVersion> {
+/// Opens a node and returns its machine as well, on which its dialect and its headers depend.
+pub(super) fn open(dir: &DataDir, app: &App) -> Result<(Store, MachineVersion)> {
     let store = dir.open().map_err(Box::<Refusal>::from)?;
     let id = store.log().machine().to_owned();
-    Ok(app.machine(&id)?.version())
+    Ok((store, app.machine(&id)?.version()))
 }
 
 /// What became of a start.

@@ -1,6 +1,6 @@
 //! The scoreboard: what the engine does against what the disk and the processor allow, both sides in one run.
 //!
-//! `cargo bench --bench scoreboard [-- --quick] [-- --json FILE]`. Each side is measured several times in turn with
+//! `cargo bench --bench scoreboard [-- --quick] [-- --only WORD] [-- --json FILE]`. Each side is measured several times in turn with
 //! the other, and medians are compared, so that a machine whose speed drifts does not favour one of them.
 
 #![expect(
@@ -55,24 +55,31 @@ struct Settings {
     repetitions: usize,
 }
 
+/// What is measured, by the name that `--only` takes.
+const GROUPS: [(&str, fn(&Settings) -> Result<Vec<Row>>); 3] =
+    [("append", append), ("recovery", recoveries), ("node", node::rows)];
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let quick = arguments.iter().any(|argument| argument == "--quick");
-    let json = arguments.iter().position(|argument| argument == "--json");
-    let json = json.and_then(|at| arguments.get(at + 1));
+    let after = |flag: &str| {
+        let at = arguments.iter().position(|argument| argument == flag)?;
+        arguments.get(at + 1)
+    };
     let settings = if quick {
         Settings { transfers: 20_000, accounts: 2_000, repetitions: 2 }
     } else {
         Settings { transfers: 1_000_000, accounts: 100_000, repetitions: 3 }
     };
-    let mut rows = vec![
-        append(&settings)?,
-        recovery(&settings, CommitMode::Restore)?,
-        recovery(&settings, CommitMode::Reexecute)?,
-    ];
-    rows.extend(node::rows(settings.transfers / 200, settings.repetitions)?);
+    let mut rows = Vec::new();
+    for (name, measure) in GROUPS {
+        if after("--only").is_none_or(|only| only == name) {
+            rows.extend(measure(&settings)?);
+        }
+    }
+    anyhow::ensure!(!rows.is_empty(), "--only knows {}", GROUPS.map(|(name, _)| name).join(", "));
     print(&settings, &rows);
-    if let Some(file) = json {
+    if let Some(file) = after("--json") {
         let board = Scoreboard { machine: machine(), rows };
         std::fs::write(file, serde_json::to_vec_pretty(&board)?).context(file.clone())?;
     }
@@ -151,7 +158,7 @@ fn fill(dir: &DataDir, events: &[NewEvent]) -> Result<Duration> {
 }
 
 /// Durable append through the intake, against inserting rows of the same size into the same schema.
-fn append(settings: &Settings) -> Result<Row> {
+fn append(settings: &Settings) -> Result<Vec<Row>> {
     let events = events(settings);
     compare(
         "durable append in lots, against a raw bulk insert",
@@ -166,6 +173,7 @@ fn append(settings: &Settings) -> Result<Row> {
             raw_insert(scratch.path(), &events)
         },
     )
+    .map(|row| vec![row])
 }
 
 fn raw_insert(dir: &Path, events: &[NewEvent]) -> Result<Duration> {
@@ -195,6 +203,11 @@ fn raw_insert(dir: &Path, events: &[NewEvent]) -> Result<Duration> {
         transaction.commit()?;
     }
     Ok(started.elapsed())
+}
+
+fn recoveries(settings: &Settings) -> Result<Vec<Row>> {
+    let modes = [CommitMode::Restore, CommitMode::Reexecute];
+    modes.into_iter().map(|mode| recovery(settings, mode)).collect()
 }
 
 /// End-to-end recovery, against executing the same blocks in memory.

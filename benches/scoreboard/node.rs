@@ -14,7 +14,7 @@ use rewake::store::{DataDir, Repairs};
 use rewake::telemetry::Exposition;
 use rewake::types::Bytes;
 
-use crate::Row;
+use crate::{Row, Settings};
 
 /// Clients that submit at once, each one transaction at a time.
 const CLIENTS: u64 = 64;
@@ -39,7 +39,8 @@ impl Submissions {
 
 /// Durable submissions by the library and over HTTP, and how long all but the slowest of a hundred wait, against one
 /// durable write for each transaction. The load driver over HTTP shares the machine and checks every acknowledgement.
-pub(crate) fn rows(each: u64, repetitions: usize) -> Result<Vec<Row>> {
+pub(crate) fn rows(settings: &Settings) -> Result<Vec<Row>> {
+    let (each, repetitions) = (settings.transfers / 200, settings.repetitions);
     let runtime = tokio::runtime::Runtime::new()?;
     let (mut single, mut library, mut http) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..repetitions {

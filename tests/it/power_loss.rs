@@ -31,23 +31,38 @@ struct Amount {
     again_one_in: usize,
     /// One fault of so many is tried.
     fault_one_in: usize,
+    /// At one loss of power of so many, the errors of the recovery are tried.
+    refused_one_in: usize,
 }
 
 impl Amount {
+    const NO_ERRORS: Self = Self {
+        points_max: 0,
+        plans_max: 0,
+        again_one_in: 1,
+        fault_one_in: usize::MAX,
+        refused_one_in: usize::MAX,
+    };
+
     fn chosen() -> Self {
-        let whole = |plans_max, again_one_in, fault_one_in| Self {
+        let whole = |plans_max, again_one_in, fault_one_in, refused_one_in| Self {
             points_max: usize::MAX,
             plans_max,
             again_one_in,
             fault_one_in,
+            refused_one_in,
         };
         match Suite::chosen() {
-            Suite::Every => {
-                Self { points_max: 60, plans_max: 6, again_one_in: 25, fault_one_in: 17 }
-            }
-            Suite::Quick => whole(14, 30, 3),
-            Suite::Long => whole(90, 30, 1),
-            Suite::Full => whole(400, 40, 1),
+            Suite::Every => Self {
+                points_max: 60,
+                plans_max: 6,
+                again_one_in: 25,
+                fault_one_in: 17,
+                refused_one_in: 60,
+            },
+            Suite::Quick => whole(14, 30, 3, 40),
+            Suite::Long => whole(110, 30, 1, 11),
+            Suite::Full => whole(400, 40, 1, 1),
         }
     }
 
@@ -207,21 +222,76 @@ impl Teller<'_> {
     /// Lets calls fail, one after the other, once and for ever.
     fn refuse(&mut self, base: &Image, before: Mark, amount: Amount) {
         let mut numbers = Numbers(SEED);
+        for fault in self.faults_of(base, before, Extent::End) {
+            // The first of each is always tried, so that none goes without.
+            if fault.number == 1 || numbers.below(amount.fault_one_in) == 0 {
+                self.refuse_at(base, before, fault);
+            }
+        }
+    }
+
+    /// Loses power at some of the operations, and lets the calls of the recovery fail, one after the other.
+    fn refuse_recoveries(&mut self, base: &Image, before: Mark, amount: Amount) {
+        let (run, _) = self.live(base.clone(), before, true, Extent::End);
+        let mut crash = Crash::new(run.base.clone());
+        let mut numbers = Numbers(SEED);
+        let share = Share { plans_max: 2, drawn: 8, sector_bytes: self.settings.sector_bytes };
+        for point in 0..=run.trace.len() {
+            if point > 0 {
+                crash.advance(&run.trace[point - 1]);
+            }
+            let plans = plans(crash.pending(), share, &mut Numbers(SEED ^ point as u64));
+            let plan = &plans[numbers.below(plans.len())];
+            // The last one is always tried, so that no story goes without.
+            if point < run.trace.len() && numbers.below(amount.refused_one_in) > 0 {
+                continue;
+            }
+            let known = run.marks.iter().rev().find(|mark| mark.at <= point);
+            let known = *known.unwrap_or(&run.marks[0]);
+            let known = Mark { at: 0, committed: known.settled, ..known };
+            let image = crash.image(plan);
+            let place = format!("{} at {point}, {plan:?}", self.story.name);
+            for fault in self.faults_of(&image, known, Extent::Recovered) {
+                if numbers.below(amount.fault_one_in) == 0 {
+                    self.refuse_recovery(&image, known, fault, &place);
+                }
+            }
+        }
+    }
+
+    fn refuse_recovery(&mut self, image: &Image, known: Mark, fault: Fault, place: &str) {
+        let disk = Disk::new(image.clone(), self.settings);
+        disk.arm(Some(fault));
+        let life = self.live_on(&disk, known, false, Extent::Recovered);
+        if disk.faults().1 == 0 {
+            self.tally.violations.push(format!("{place}, {fault:?}: did not fire"));
+        }
+        *self.tally.faults.entry("while it recovers".to_owned()).or_default() += 1;
+        if !matches!(life.end, Err(Broken::Engine(_))) {
+            self.tally.violations.push(format!("{place}, {fault:?}: answered {:?}", life.end));
+        }
+        let known = *life.marks.last().expect("a mark");
+        disk.arm(None);
+        let again = self.live_on(&disk, Mark { at: 0, ..known }, false, Extent::Twice);
+        if let Err(broken) = again.end {
+            self.tally.violations.push(format!("{place}, {fault:?}, started again: {broken:?}"));
+        }
+    }
+
+    /// Returns every fault that a life can meet.
+    fn faults_of(&mut self, base: &Image, before: Mark, extent: Extent) -> Vec<Fault> {
+        let mut faults = Vec::new();
         for (call, kind) in FAULTS {
             let counting = Fault { call, number: usize::MAX, kind, lasting: Lasting::Once };
             let disk = Disk::new(base.clone(), self.settings);
             disk.arm(Some(counting));
-            self.live_on(&disk, before, true, Extent::End);
+            self.live_on(&disk, before, false, extent);
             for number in 1..=disk.faults().0 {
-                for lasting in [Lasting::Once, Lasting::ForEver] {
-                    // The first of each is always tried, so that none goes without.
-                    if number == 1 || numbers.below(amount.fault_one_in) == 0 {
-                        let fault = Fault { call, number, kind, lasting };
-                        self.refuse_at(base, before, fault);
-                    }
-                }
+                let fault = |lasting| Fault { call, number, kind, lasting };
+                faults.extend([Lasting::Once, Lasting::ForEver].map(fault));
             }
         }
+        faults
     }
 
     fn refuse_at(&mut self, base: &Image, before: Mark, fault: Fault) {
@@ -331,11 +401,15 @@ fn a_story_survives_every_error_of_the_disk() {
     let mut tally = Tally::default();
     let creation = stories::creation();
     let (none, before) = (Image::default(), Mark::default());
-    Teller::new(&creation, Settings::default(), &mut tally).refuse(&none, before, amount);
+    let mut teller = Teller::new(&creation, Settings::default(), &mut tally);
+    teller.refuse(&none, before, amount);
+    teller.refuse_recoveries(&none, before, amount);
     let others = [(stories::appends(), 0), (stories::mixed(), 0), (stories::verdict(), 1)];
     for (story, steps) in others {
         let (base, before) = story.prepare(steps);
-        Teller::new(&story, Settings::default(), &mut tally).refuse(&base, before, amount);
+        let mut teller = Teller::new(&story, Settings::default(), &mut tally);
+        teller.refuse(&base, before, amount);
+        teller.refuse_recoveries(&base, before, amount);
     }
     tally.say("errors", started);
     tally.assert_clean();
@@ -372,7 +446,7 @@ fn a_protocol_that_is_broken_on_purpose_is_found_out() {
         let mut tally = Tally::default();
         let (base, before) = steps.map_or_else(Default::default, |steps| story.prepare(steps));
         let amount =
-            Amount { points_max: usize::MAX, plans_max: 8, again_one_in: 9, fault_one_in: 1 };
+            Amount { points_max: usize::MAX, plans_max: 8, again_one_in: 9, ..Amount::NO_ERRORS };
         Teller::new(&story, settings, &mut tally).tell(base, before, amount);
         tally.say(what, std::time::Instant::now());
         assert!(!tally.violations.is_empty(), "nobody noticed that {what}");
@@ -386,7 +460,7 @@ fn a_disk_that_lies_is_counted_apart() {
     let mut tally = Tally::default();
     let story = stories::mixed();
     let (base, before) = story.prepare(0);
-    let amount = Amount { points_max: 60, plans_max: 4, again_one_in: 20, fault_one_in: 1 };
+    let amount = Amount { points_max: 60, plans_max: 4, again_one_in: 20, ..Amount::NO_ERRORS };
     Teller::new(&story, settings, &mut tally).tell(base, before, amount);
     tally.say("a disk that lies", std::time::Instant::now());
     assert!(!tally.violations.is_empty(), "a disk that lies loses nothing");

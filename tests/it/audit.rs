@@ -360,7 +360,9 @@ fn cover_with_index(dir: &DataDir) {
 /// What the findings of an audit from genesis and of one from block 5 are about.
 fn kinds_after(node: &Node, damage: &[Damage]) -> [Vec<What>; 2] {
     let node = node.copy();
-    damage.iter().for_each(|damage| damage.apply(&node.dir));
+    for damage in damage {
+        damage.apply(&node.dir);
+    }
     [None, Some(5)].map(|from| {
         let report = run(&node.dir, &machine(&node, "ledger"), range(from, None));
         let mut kinds: Vec<_> = report.findings.iter().map(|finding| finding.what).collect();

@@ -10,18 +10,18 @@ macro_rules! points {
     ($($(#[doc = $doc:literal])+ $point:ident = $name:literal,)+) => {
         /// A step of the write protocol.
         #[derive(Clone, Copy, PartialEq, Eq)]
-        pub enum Point {
+        pub(crate) enum Point {
             $($(#[doc = $doc])+ $point,)+
         }
 
         impl Point {
             /// Every point.
-            pub const ALL: &'static [Self] = &[$(Self::$point),+];
+            #[cfg(debug_assertions)]
+            const ALL: &'static [Self] = &[$(Self::$point),+];
 
             /// Returns the name by which it is chosen.
             #[cfg(debug_assertions)]
-            #[must_use]
-            pub const fn name(self) -> &'static str {
+            const fn name(self) -> &'static str {
                 match self {
                     $(Self::$point => $name,)+
                 }

@@ -26,7 +26,7 @@ pub mod conformance;
 pub mod diff;
 pub mod event;
 pub mod exec;
-pub mod fail_point;
+pub(crate) mod fail_point;
 pub mod generate;
 pub mod http;
 pub mod import;

@@ -2,4 +2,7 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rewake_fuzz::run("database", bytes));
+libfuzzer_sys::fuzz_target!(
+    init: rewake_fuzz::write_seeds("database"),
+    |bytes: &[u8]| rewake_fuzz::run("database", bytes)
+);

@@ -62,7 +62,7 @@ pub enum What {
     StateLanes,
     /// A table cannot be read to its end.
     Table,
-    /// Pages or indexes of a database are damaged, and no table shows it.
+    /// Pages or indexes of a database are damaged, whether or not a table shows it.
     Structure,
     /// The confirmed mempool is not what the log gives.
     Mempool,

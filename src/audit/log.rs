@@ -66,7 +66,7 @@ impl<'a> LogWalk<'a> {
     pub(super) fn new(store: &'a Store, start: &WalkStart) -> Self {
         let next = start.after.next();
         let end = store.log().head().seq;
-        let indexed = Indexed::new(store, next);
+        let indexed = Indexed::new(store);
         Self {
             store,
             first: next,
@@ -163,7 +163,12 @@ impl<'a> LogWalk<'a> {
         findings: &mut Findings,
     ) -> Option<Order> {
         let seq = event.seq;
-        let body = match event.decode() {
+        let decoded = event.decode();
+        // Nobody vouches for the identity that a damaged event names.
+        if !linked || decoded.is_err() {
+            self.indexed.leave_out(seq, seq);
+        }
+        let body = match decoded {
             Ok(body) => body,
             Err(error) => {
                 let finding = Finding::new(What::EventBytes, "canonical bytes", error.to_string());
@@ -174,7 +179,9 @@ impl<'a> LogWalk<'a> {
             }
         };
         let is_tx = matches!(body, EventBody::Tx(_));
-        if let EventBody::Tx(tx) = &body {
+        if let EventBody::Tx(tx) = &body
+            && linked
+        {
             self.indexed.add(&tx.id, seq);
         }
         self.window.push(is_tx.then(|| tx_input(event)));
@@ -274,7 +281,10 @@ impl<'a> LogWalk<'a> {
             Finding::new(What::EventLost, format!("events {} to {end}", first.get()), why);
         findings.add(finding.at_event(first));
         self.lost_to = Some(last);
-        self.lost.extend(Seq::new(last).map(|last| (first, last)));
+        if let Some(last) = Seq::new(last) {
+            self.lost.push((first, last));
+            self.indexed.leave_out(first, last);
+        }
         self.anchors.clear();
     }
 

@@ -30,13 +30,20 @@ impl IndexSum {
         self.add_row(prefix(id), seq.get());
     }
 
-    /// Sums up the rows from a position on.
-    pub(crate) fn of_table(sql: &Connection, from: Seq) -> rusqlite::Result<Self> {
+    /// Sums up the rows from a position on, of the positions that count.
+    pub(crate) fn of_table(
+        sql: &Connection,
+        from: Seq,
+        counts: impl Fn(Seq) -> bool,
+    ) -> rusqlite::Result<Self> {
         let mut statement = sql.prepare("SELECT prefix, seq FROM tx_index WHERE seq >= ?1")?;
         let mut rows = statement.query([from.get()])?;
         let mut sum = Self::default();
         while let Some(row) = rows.next()? {
-            sum.add_row(row.get(0)?, row.get(1)?);
+            let seq: u64 = row.get(1)?;
+            if Seq::new(seq).is_none_or(&counts) {
+                sum.add_row(row.get(0)?, seq);
+            }
         }
         Ok(sum)
     }

@@ -301,13 +301,20 @@ impl Log {
         Ok(None)
     }
 
-    /// Returns the position up to which the transaction index is to hold every transaction, and what it holds from
-    /// another one on.
+    /// Returns the position up to which the transaction index is to hold every transaction; 0 where it holds none.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it cannot be read.
+    pub fn indexed(&self) -> Result<u64, StoreError> {
+        self.database.on(RecentIds::covered)
+    }
+
+    /// Sums up what the transaction index holds from a position on, of the positions that count.
     ///
     /// # Errors
     /// [`StoreError`] where the index cannot be read.
-    pub fn index(&self, from: Seq) -> Result<(u64, IndexSum), StoreError> {
-        self.database.on(|sql| Ok((RecentIds::covered(sql)?, IndexSum::of_table(sql, from)?)))
+    pub fn index(&self, from: Seq, counts: impl Fn(Seq) -> bool) -> Result<IndexSum, StoreError> {
+        self.database.on(|sql| IndexSum::of_table(sql, from, counts))
     }
 
     /// Returns what is wrong with the pages and indexes of the file; reads all of it.

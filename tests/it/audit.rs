@@ -339,6 +339,129 @@ fn the_transaction_index_is_held_against_the_log() {
     check(&extra, None, &[What::TxIndex]);
 }
 
+/// Covers the whole log with an index, as a node does after each 65,536 transactions.
+fn cover_with_index(dir: &DataDir) {
+    let mut sql = Connection::open(dir.file("log.db")).expect("a database");
+    let transaction = sql.transaction().expect("a transaction");
+    let mut statement =
+        transaction.prepare("SELECT seq, body FROM event WHERE kind = 2").expect("a query");
+    let txs = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
+    let txs: Vec<(u64, Vec<u8>)> = txs.collect::<Result<_, _>>().expect("rows");
+    drop(statement);
+    for (seq, body) in txs {
+        let prefix = i64::from_be_bytes(*body.first_chunk().expect("an identity"));
+        transaction.execute("INSERT INTO tx_index VALUES (?1, ?2)", (prefix, seq)).expect("a row");
+    }
+    let covered = "UPDATE log SET indexed = (SELECT max(seq) FROM event)";
+    transaction.execute(covered, []).expect("an update");
+    transaction.commit().expect("a commit");
+}
+
+/// What the findings of an audit from genesis and of one from block 5 are about.
+fn kinds_after(node: &Node, damage: &[Damage]) -> [Vec<What>; 2] {
+    let node = node.copy();
+    for damage in damage {
+        damage.apply(&node.dir);
+    }
+    [None, Some(5)].map(|from| {
+        let report = run(&node.dir, &machine(&node, "ledger"), range(from, None));
+        let mut kinds: Vec<_> = report.findings.iter().map(|finding| finding.what).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds
+    })
+}
+
+/// Damage to the event of a transaction: it is gone, cannot be decoded, or bears another identity.
+fn damaged_txs(tx: u64) -> [Damage; 3] {
+    let other = format!("CAST(x'0102030405060708' || substr(body, 9) AS BLOB) WHERE seq = {tx}");
+    [
+        sql("log.db", format!("DELETE FROM event WHERE seq = {tx}")),
+        sql("log.db", format!("UPDATE event SET body = x'0102' WHERE seq = {tx}")),
+        sql("log.db", format!("UPDATE event SET body = {other}")),
+    ]
+}
+
+#[test]
+fn a_damaged_transaction_is_no_fault_of_the_index() {
+    let node = ledger();
+    cover_with_index(&node.dir);
+    assert_eq!(kinds_after(&node, &[]), [[], []]);
+    let first_findings = [What::EventLost, What::ChainLink, What::ChainLink];
+    for (damage, expected) in damaged_txs(TX_IN_7).into_iter().zip(first_findings) {
+        for kinds in kinds_after(&node, &[damage]) {
+            assert!(kinds.contains(&expected) && !kinds.contains(&What::TxIndex), "{kinds:?}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_transaction_does_not_hide_a_fault_of_the_index() {
+    let node = ledger();
+    cover_with_index(&node.dir);
+    let next = TX_IN_7 + 1;
+    let faults = [
+        format!("DELETE FROM tx_index WHERE seq = {next}"),
+        format!("UPDATE tx_index SET prefix = prefix - 1 WHERE seq = {next}"),
+        "INSERT INTO tx_index SELECT 7, max(seq) + 1 FROM event".to_owned(),
+    ];
+    for fault in faults {
+        for damage in damaged_txs(TX_IN_7) {
+            for kinds in kinds_after(&node, &[sql("log.db", &*fault), damage]) {
+                assert!(kinds.contains(&What::TxIndex), "{fault}: {kinds:?}");
+            }
+        }
+    }
+}
+
+/// Changes a byte of the first page of a table, counted from the beginning of the page.
+fn write_into_page(dir: &DataDir, file: &str, table: &str, at: usize, byte: u8) {
+    let sql = Connection::open(dir.file(file)).expect("a database");
+    let root: usize = sql
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = ?1", [table], |row| row.get(0))
+        .expect("a table");
+    let page_bytes: usize =
+        sql.query_row("PRAGMA page_size", [], |row| row.get(0)).expect("a size");
+    sql.close().expect("a checkpoint");
+    let mut bytes = std::fs::read(dir.file(file)).expect("a file");
+    let place = bytes.get_mut((root - 1) * page_bytes + at).expect("a byte there");
+    assert_ne!(*place, byte);
+    *place = byte;
+    std::fs::write(dir.file(file), bytes).expect("a file");
+}
+
+/// Where the head of a page says of what kind it is.
+const KIND_OF_PAGE: usize = 0;
+/// Where it says how many bytes between its cells are lost; no reading looks at that.
+const FRAGMENTS_OF_PAGE: usize = 7;
+
+#[test]
+fn an_index_that_cannot_be_read_is_said() {
+    let node = ledger();
+    write_into_page(&node.dir, "log.db", "tx_index", KIND_OF_PAGE, 0xff);
+    let report = run(&node.dir, &machine(&node, "ledger"), AuditRange::default());
+    let index: Vec<_> = report.findings.iter().filter(|f| f.what == What::TxIndex).collect();
+    assert_eq!(index.len(), 1, "{:?}", report.findings);
+    assert!(index[0].found.contains("malformed"), "{index:?}");
+}
+
+#[test]
+fn a_damaged_entry_does_not_hide_a_damaged_page() {
+    let damaged = ledger();
+    let entry = flip("main.db", "state", "value", "key = (SELECT min(key) FROM state)", 9);
+    entry.apply(&damaged.dir);
+    for (file, table) in [("log.db", "tx_index"), ("main.db", "quarantine")] {
+        let node = damaged.copy();
+        write_into_page(&node.dir, file, table, FRAGMENTS_OF_PAGE, 1);
+        let report = run(&node.dir, &machine(&node, "ledger"), AuditRange::default());
+        let kinds: Vec<_> = report.findings.iter().map(|finding| finding.what).collect();
+        assert!(kinds.contains(&What::StateEntry), "{kinds:?}");
+        let pages = report.findings.iter().filter(|finding| finding.what == What::Structure);
+        let pages: Vec<_> = pages.map(|finding| finding.expected.as_str()).collect();
+        assert_eq!(pages, [format!("{file} without a flaw")], "{:?}", report.findings);
+    }
+}
+
 #[test]
 fn a_log_that_was_cut_is_found_by_its_witness() {
     let cut = sql("log.db", format!("DELETE FROM event WHERE seq > {}", 2 + 20 * 11 + 2));

@@ -2,9 +2,8 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
-use rewake::fail_point::Point;
 use rewake::store::DataDir;
 use rewake::types::{Digest, Seq};
 use serde_json::Value;
@@ -13,9 +12,19 @@ use tempfile::TempDir;
 use crate::cli::{generated, program, rewake};
 use crate::scripted::copy_files;
 
+const SOURCE: &str = include_str!("../../src/fail_point.rs");
 const VARIABLE: &str = "REWAKE_FAIL_POINT";
 const SIGABRT: i32 = 6;
 const RECOVER: &str = "recover --rebuild-main --accept-log --memory 0 --batch-txs 40";
+
+/// Returns the name of every point, as the source declares them.
+fn points() -> Vec<&'static str> {
+    let (_, list) = SOURCE.split_once("\npoints! {\n").expect("a list of points");
+    let (list, _) = list.split_once("\n}\n").expect("its end");
+    let declared = list.lines().filter(|line| !line.trim_start().starts_with("///"));
+    let name = |line: &'static str| line.strip_suffix("\",")?.split_once(" = \"");
+    declared.map(|line| name(line).unwrap_or_else(|| panic!("no point: {line}")).1).collect()
+}
 
 /// What a process does when it comes to a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,12 +60,29 @@ impl Work {
 struct Bench {
     _scratch: TempDir,
     template: PathBuf,
+    state_digest: Value,
 }
 
 fn start(words: &str, data: &Path, chosen: &str) -> Output {
-    let mut command = program();
+    let mut command = without_core_file(&program());
     command.args(words.split_whitespace()).arg("--data").arg(data).env(VARIABLE, chosen);
-    command.output().expect("the program starts")
+    let output = command.output().expect("the program starts");
+    assert!(!output.status.core_dumped(), "{chosen}: {output:?}");
+    output
+}
+
+/// Returns the command to run a program that aborts on purpose, and so is to leave no image of its memory behind.
+fn without_core_file(program: &Command) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"ulimit -c 0 && exec "$0" "$@""#]).arg(program.get_program());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.stdin(Stdio::null());
+    command
 }
 
 impl Bench {
@@ -66,7 +92,11 @@ impl Bench {
         let output = start("torture-append --seed 1", &template, "append_witnessed:20:abort");
         assert_eq!(output.status.signal(), Some(SIGABRT), "{output:?}");
         assert!(template.join("log.db-wal").metadata().expect("a log").len() > 0);
-        Self { _scratch: scratch, template }
+        let undisturbed = scratch.path().join("undisturbed");
+        copy_files(&DataDir::new(&template), &DataDir::new(&undisturbed));
+        let report = rewake("recover --json", &undisturbed).expect(0).json();
+        assert!(report["state_digest"].is_string(), "{report}");
+        Self { _scratch: scratch, template, state_digest: report["state_digest"].clone() }
     }
 
     fn node(&self, work: Work, place: &Path) -> PathBuf {
@@ -110,19 +140,13 @@ impl Bench {
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
             acknowledged_is_there(data, &said, name);
         } else if work != Work::Init {
-            assert_eq!(report["state_digest"], self.undisturbed(), "{name}");
+            assert_eq!(report["state_digest"], self.state_digest, "{name}");
         }
         if work != Work::Init {
             rewake("audit", data).expect(0);
         }
         let again = rewake("recover --json", data).expect(0).json();
         assert_eq!(again["outcome"], "in_sync", "{name}");
-    }
-
-    fn undisturbed(&self) -> Value {
-        let place = tempfile::tempdir().expect("a scratch directory");
-        let data = self.node(Work::Recover, place.path());
-        rewake("recover --json", &data).expect(0).json()["state_digest"].clone()
     }
 }
 
@@ -139,8 +163,7 @@ fn acknowledged_is_there(data: &Path, said: &str, name: &str) {
 fn a_process_that_dies_or_fails_at_any_named_step_is_recovered_from() {
     let bench = Bench::new();
     let mut never = Vec::new();
-    for point in Point::ALL {
-        let name = point.name();
+    for name in points() {
         let fired = bench.fails(name, 1, "abort") && bench.fails(name, 1, "error");
         bench.fails(name, 2, "abort");
         if !fired {

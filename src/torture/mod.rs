@@ -21,7 +21,7 @@ mod round;
 mod scratch;
 mod tally;
 
-pub use append::{Appends, LOTS};
+pub use append::Appends;
 pub use campaign::{Torture, Watcher};
 pub use error::TortureError;
 pub use fault::{Fault, Kind, Subject};

@@ -1,4 +1,4 @@
-//! Signals: the first SIGINT or SIGTERM asks the present work to end, the second ends the process.
+//! Signals: the first SIGINT or SIGTERM asks the present work to end, the second ends the process at once.
 
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -10,6 +10,8 @@ type Wish = Box<dyn FnOnce() + Send>;
 
 /// What the next signal does; without a wish it ends the process.
 static WISH: Mutex<Option<Wish>> = Mutex::new(None);
+/// What is done before a signal ends the process.
+static LAST_WISH: Mutex<Option<Wish>> = Mutex::new(None);
 /// The thread that listens, or why there is none.
 static LISTENER: OnceLock<Result<(), String>> = OnceLock::new();
 
@@ -19,7 +21,15 @@ pub(crate) struct Listening(());
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        drop(set(None));
+        drop((set(&WISH, None), set(&LAST_WISH, None)));
+    }
+}
+
+impl Listening {
+    /// Runs `wish` before the second signal ends the process.
+    pub(crate) fn at_second(self, wish: impl FnOnce() + Send + 'static) -> Self {
+        drop(set(&LAST_WISH, Some(Box::new(wish))));
+        self
     }
 }
 
@@ -31,12 +41,12 @@ pub(crate) fn at_first(wish: impl FnOnce() + Send + 'static) -> Result<Listening
     // Once for the process: what listens to a signal cannot be taken away again.
     let listener = LISTENER.get_or_init(|| listen().map_err(|error| format!("{error:#}")));
     listener.clone().map_err(anyhow::Error::msg)?;
-    drop(set(Some(Box::new(wish))));
+    drop(set(&WISH, Some(Box::new(wish))));
     Ok(Listening(()))
 }
 
-fn set(wish: Option<Wish>) -> Option<Wish> {
-    std::mem::replace(&mut *WISH.lock().unwrap_or_else(PoisonError::into_inner), wish)
+fn set(of: &Mutex<Option<Wish>>, wish: Option<Wish>) -> Option<Wish> {
+    std::mem::replace(&mut *of.lock().unwrap_or_else(PoisonError::into_inner), wish)
 }
 
 fn listen() -> Result<()> {
@@ -80,10 +90,14 @@ async fn answer(mut interrupt: (Signal, i32), mut terminate: (Signal, i32)) {
             Some(()) = terminate.0.recv() => terminate.1,
             else => return,
         };
-        match set(None) {
-            Some(wish) => wish(),
-            // What a shell says of a process that a signal ended.
-            None => std::process::exit(128 + number),
+        if let Some(wish) = set(&WISH, None) {
+            wish();
+            continue;
         }
+        if let Some(wish) = set(&LAST_WISH, None) {
+            wish();
+        }
+        // What a shell says of a process that a signal ended.
+        std::process::exit(128 + number);
     }
 }

@@ -30,7 +30,7 @@ pub(crate) fn renew(medium: &dyn Medium, database: &Path) -> Result<(), StoreErr
     let making = PathBuf::from(name);
     let renewed = medium.open(&wal).and_then(|from| {
         let to = medium.create(&making)?;
-        copy(&*from, &*to)?;
+        copy_while(&*from, &*to, &|| true)?;
         fail_point::hit(Point::RenewCopied)?;
         to.sync()?;
         fail_point::hit(Point::RenewSynced)?;
@@ -42,14 +42,22 @@ pub(crate) fn renew(medium: &dyn Medium, database: &Path) -> Result<(), StoreErr
     renewed.map_err(|error| StoreError::io(&wal, "renewing", &error))
 }
 
-pub(crate) fn copy(from: &dyn MediumFile, to: &dyn MediumFile) -> std::io::Result<()> {
+/// Copies a file as long as it is to go on; says whether the copy is whole.
+pub(crate) fn copy_while(
+    from: &dyn MediumFile,
+    to: &dyn MediumFile,
+    goes_on: &dyn Fn() -> bool,
+) -> std::io::Result<bool> {
     let (bytes, mut at) = (from.bytes()?, 0);
     while at < bytes {
+        if !goes_on() {
+            return Ok(false);
+        }
         let left = usize::try_from(bytes.saturating_sub(at)).unwrap_or(CHUNK_BYTES);
         let mut chunk = vec![0; left.min(CHUNK_BYTES)];
         from.read_exact_at(&mut chunk, at)?;
         to.write_all_at(&chunk, at)?;
         at = at.saturating_add(crate::codec::count(chunk.len()));
     }
-    Ok(())
+    Ok(true)
 }

@@ -8,7 +8,7 @@ use crate::torture::hand::Hand;
 use crate::types::{Bytes, Digest, TxId};
 
 /// Lots that one process submits.
-pub const LOTS: u64 = 200;
+const LOTS: u64 = 200;
 /// Accounts that send, numbered from 1.
 const SENDERS: u64 = 32;
 /// Most transactions of one lot.

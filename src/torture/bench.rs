@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::exec::{Examined, Intake, Recovery, RecoveryOptions, StopSignal, SystemClock, examine};
 use crate::generate::Workload;
@@ -12,11 +11,10 @@ use crate::plan::BatchLimits;
 use crate::store::{DataDir, Repairs};
 use crate::torture::acknowledged::Before;
 use crate::torture::append::Appends;
-use crate::torture::child::{End, Runner};
-use crate::torture::finding::Finding;
-use crate::torture::oracle::{self, Observed};
+use crate::torture::child::Runner;
 use crate::torture::scratch::{self, Scratch};
-use crate::torture::{Kind, Source, Subject, TortureError, TortureOptions};
+use crate::torture::undisturbed::{self, Course, UNDISTURBED_MAX, Undisturbed};
+use crate::torture::{Fault, Kind, Source, Subject, TortureError, TortureOptions, space};
 
 /// The ledger that is made where no node is named.
 const FRESH: Workload = Workload {
@@ -31,21 +29,10 @@ const FRESH: Workload = Workload {
 };
 /// Batches into which the history is divided, so that a crash can lie between two.
 const BATCHES: u64 = 5;
-/// Longest time that an undisturbed run may take.
-const UNDISTURBED_MAX: Duration = Duration::from_hours(24);
 /// So many times as long as the undisturbed run takes, a disturbed one may take.
 const PATIENCE: u32 = 20;
 const MAIN_FILES: [&str; 2] = ["main.db", "main.db-wal"];
 const SANDBOX_FILES: [&str; 2] = ["sandbox.db", "sandbox.db-wal"];
-
-/// What one kind of process starts from, and what it makes of that where nobody disturbs it.
-pub(super) struct Course {
-    pub(super) template: PathBuf,
-    pub(super) undisturbed: Observed,
-    pub(super) took: Duration,
-    /// Size of the largest database afterwards, in bytes.
-    pub(super) largest_bytes: u64,
-}
 
 /// Everything that rounds start from.
 pub(super) struct Bench {
@@ -70,44 +57,39 @@ impl Bench {
         options: &TortureOptions,
         registry: Registry,
     ) -> Result<Self, TortureError> {
-        let scratch = Scratch::create(&options.scratch)?;
-        let source = scratch.path("source");
+        let TortureOptions { stop, leavings, .. } = options;
+        let scratch = Scratch::create(&options.scratch, leavings)?;
+        space::check(&options.source, &options.scratch)?;
+        let bare = scratch.path("rebuild");
         match &options.source {
-            Source::Node(dir) => dir.copy_to(&source)?,
-            Source::Fresh => make(&source, &registry)?,
+            Source::Node(dir) if !dir.copy_to(&bare, &|| !stop.is_requested())? => {
+                return Err(TortureError::Stopped);
+            }
+            Source::Node(_) => {}
+            Source::Fresh => make(&bare, &registry)?,
         }
         // What is refused from the beginning is no node for torture.
-        drop(examine(&DataDir::new(&source), &registry, Repairs::default())?);
-        let launch = Arc::clone(&options.launch);
-        let mut runner = Runner { launch, patience: UNDISTURBED_MAX, stop: options.stop.clone() };
-        let bare = scratch.path("rebuild");
-        scratch::copy(&source, &bare)?;
+        drop(examine(&DataDir::new(&bare), &registry, Repairs::default())?);
         scratch::drop_files(&bare, &[MAIN_FILES, SANDBOX_FILES].concat())?;
         let (crashed, older) = (scratch.path("resume"), scratch.path("older"));
-        let batch_txs = Crash { registry: &registry, stop: &options.stop }.make(
+        let batch_txs = Crash { registry: &registry, stop }.make(
             &bare,
             &scratch.path("crash"),
             &older,
             &crashed,
         )?;
+        let launch = Arc::clone(&options.launch);
+        let (stop, leavings) = (stop.clone(), leavings.clone());
+        let mut runner = Runner { launch, patience: UNDISTURBED_MAX, stop, leavings };
         let settled = scratch.path("append");
-        let course = |what, template: &Path, keep: Option<&Path>| {
-            let dir = scratch.path("undisturbed");
-            scratch::copy(template, &dir)?;
-            let arguments = super::round::recovery(&dir, Some(batch_txs));
-            let course = undisturbed(what, template, &dir, &runner, &arguments, &registry)?;
-            match keep {
-                Some(keep) => rename(&dir, keep)?,
-                None => scratch::delete(&dir)?,
-            }
-            Ok::<_, TortureError>(course)
-        };
-        let rebuild = course("rebuild", &bare, Some(&settled))?;
-        let resume = course("recovery", &crashed, None)?;
-        let (append, before) = appending(&settled, &scratch, &runner, &registry)?;
+        let ways =
+            Undisturbed { dir: scratch.path("undisturbed"), runner: &runner, registry: &registry };
+        let rebuild = ways.recovery("rebuild", &bare, batch_txs, Some(&settled))?;
+        let resume = ways.recovery("recovery", &crashed, batch_txs, None)?;
+        let (append, before) = ways.append(&settled)?;
         let slowest = rebuild.took.max(resume.took).max(append.took);
         runner.patience = options.patience.max(slowest.saturating_mul(PATIENCE));
-        let kinds = offered(&crashed, &older);
+        let kinds = offered(&crashed, &older)?;
         Ok(Self {
             scratch,
             registry,
@@ -141,10 +123,6 @@ fn make(dir: &Path, registry: &Registry) -> Result<(), TortureError> {
     Ok(node.store.settle()?)
 }
 
-fn rename(from: &Path, to: &Path) -> Result<(), TortureError> {
-    std::fs::rename(from, to).map_err(|error| TortureError::scratch(to, "creating", &error))
-}
-
 /// Makes what a crash leaves: a node in the middle of a recovery, with every file that there can be.
 struct Crash<'a> {
     registry: &'a Registry,
@@ -160,20 +138,20 @@ impl Crash<'_> {
         older: &Path,
         crashed: &Path,
     ) -> Result<u64, TortureError> {
-        scratch::copy(bare, dir)?;
+        scratch::copy(bare, dir, self.stop)?;
         let data = DataDir::new(dir);
         let repairs = Repairs { rebuild_main: true, ..Repairs::default() };
         let node = examine(&data, self.registry, repairs)?;
         let batch_txs = (node.backlog.txs / BATCHES).max(1);
         // Recoveries that each commit one batch: two end in an orderly way, the last as a crash does.
         let (mut node, _) = Recovery::new(node, self.one_batch(batch_txs)).run()?;
-        scratch::copy(dir, older)?;
+        scratch::copy(dir, older, self.stop)?;
         append(&mut node, 1)?;
         let (node, _) = Recovery::new(node, self.one_batch(batch_txs)).run()?;
         let (mut node, _) = Recovery::new(node, self.one_batch(batch_txs)).advance()?;
         append(&mut node, 2)?;
         // CRASH: what is copied while the node is open is what a kill at this moment leaves.
-        scratch::copy(dir, crashed)?;
+        scratch::copy(dir, crashed, self.stop)?;
         drop(node);
         scratch::delete(dir)?;
         if self.stop.is_requested() { Err(TortureError::Stopped) } else { Ok(batch_txs) }
@@ -197,79 +175,43 @@ impl Crash<'_> {
 
 /// Logs one lot of transactions that nobody orders.
 fn append(node: &mut Examined, seed: u64) -> Result<(), TortureError> {
-    let lot = Appends::of(node, seed).map_err(|error| unreadable(&error.into()))?.next();
+    let lot =
+        Appends::of(node, seed).map_err(|error| undisturbed::unreadable(&error.into()))?.next();
     let mut intake = Intake::new(node, Arc::new(SystemClock));
     intake.append(lot.unwrap_or_default())?;
     Ok(node.catch_up()?)
 }
 
-fn unreadable(Finding(how): &Finding) -> TortureError {
-    TortureError::Undisturbed { what: "node", how: how.clone() }
-}
-
-/// Runs a process that nobody disturbs, in a copy of its template.
-fn undisturbed(
-    what: &'static str,
-    template: &Path,
-    dir: &Path,
-    runner: &Runner,
-    arguments: &[std::ffi::OsString],
-    registry: &Registry,
-) -> Result<Course, TortureError> {
-    let ran = runner.run(arguments, None)?;
-    if !matches!(ran.end, End::Code(0 | 9)) {
-        return Err(TortureError::Undisturbed { what, how: ran.how() });
-    }
-    let observed = oracle::observe(&DataDir::new(dir), registry);
-    let (undisturbed, _) =
-        observed.map_err(|Finding(how)| TortureError::Undisturbed { what, how })?;
-    let bytes = |name| dir.join(name).metadata().map_or(0, |file| file.len());
-    let largest_bytes = bytes("log.db").max(bytes("main.db"));
-    Ok(Course { template: template.to_owned(), undisturbed, took: ran.took, largest_bytes })
-}
-
-/// Runs the appending process undisturbed, and notes what it starts from.
-fn appending(
-    settled: &Path,
-    scratch: &Scratch,
-    runner: &Runner,
-    registry: &Registry,
-) -> Result<(Course, Before), TortureError> {
-    let (undisturbed, node) = oracle::observe(&DataDir::new(settled), registry)
-        .map_err(|Finding(how)| TortureError::Undisturbed { what: "rebuild", how })?;
-    let before = Before {
-        head: node.log_head,
-        waiting: node.backlog.mempool.iter().collect(),
-        last_ordered: node.backlog.last_ordered,
-        appends: Appends::of(&node, 0).map_err(|error| unreadable(&error.into()))?,
-    };
-    drop(node);
-    let dir = scratch.path("undisturbed");
-    scratch::copy(settled, &dir)?;
-    let ran = runner.run(&super::round::appending(&dir, 0), None)?;
-    if ran.end != End::Code(0) {
-        return Err(TortureError::Undisturbed { what: "append", how: ran.how() });
-    }
-    let largest_bytes = dir.join("log.db").metadata().map_or(0, |file| file.len());
-    scratch::delete(&dir)?;
-    let template = settled.to_owned();
-    Ok((Course { template, undisturbed, took: ran.took, largest_bytes }, before))
-}
-
 /// Returns the kinds for which the node has what is needed.
-fn offered(crashed: &Path, older: &Path) -> Vec<Kind> {
-    let holds = |dir: &Path, file: &str| dir.join(file).metadata().is_ok_and(|seen| seen.len() > 0);
-    let differs = |file: &str| {
-        let read = |dir: &Path| std::fs::read(dir.join(file)).ok();
-        read(crashed) != read(older)
-    };
-    let mut kinds = Kind::all();
-    kinds.retain(|kind| match kind.subject.file() {
-        None => true,
-        Some(file) if kind.fault == super::Fault::OlderCopy => {
-            holds(crashed, file) && older.join(file).exists() && differs(file)
+fn offered(crashed: &Path, older: &Path) -> Result<Vec<Kind>, TortureError> {
+    let mut kinds = Vec::new();
+    for kind in Kind::all() {
+        let offers = match kind.subject.file() {
+            None => true,
+            Some(file) if kind.fault == Fault::OlderCopy => {
+                is_older(&crashed.join(file), &older.join(file))?
+            }
+            Some(file) => holds(&crashed.join(file)),
+        };
+        if offers {
+            kinds.push(kind);
         }
-        Some(file) => holds(crashed, file),
-    });
-    kinds
+    }
+    Ok(kinds)
+}
+
+fn holds(file: &Path) -> bool {
+    file.metadata().is_ok_and(|seen| seen.len() > 0)
+}
+
+/// Says whether there is an older copy of a file, and it is another.
+fn is_older(file: &Path, older: &Path) -> Result<bool, TortureError> {
+    if !holds(file) || !older.exists() {
+        return Ok(false);
+    }
+    let digest = |file: &Path| {
+        let digest = scratch::digest(file);
+        digest.map_err(|error| TortureError::scratch(file, "reading", &error))
+    };
+    Ok(digest(file)? != digest(older)?)
 }

@@ -124,6 +124,7 @@ impl Torture {
         let kept = self.bench.scratch.path(&format!("violation-{round}"));
         let renamed = std::fs::rename(dir, &kept);
         renamed.map_err(|error| TortureError::scratch(dir, "keeping", &error))?;
+        self.options.leavings.keep();
         let seed = self.options.seed;
         let reproduce = format!("{} --seed {seed} --round {round}", self.options.command);
         self.violations.push(Violation { round, kind, fault_detail, what, reproduce, kept });
@@ -142,7 +143,7 @@ impl Torture {
         };
         let scratch = if outcome == Verdict::Violated {
             // What rounds start from can be made again; only what they left is worth its room.
-            for name in ["source", "rebuild", "resume", "older", "append"] {
+            for name in ["rebuild", "resume", "older", "append"] {
                 scratch::delete(&self.bench.scratch.path(name))?;
             }
             Some(self.bench.scratch.keep())

@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::exec::StopSignal;
-use crate::torture::{Launch, TortureError};
+use crate::torture::{Launch, Leavings, TortureError};
 
 /// Most that is kept of what a child says on one stream, in bytes.
 const HEARD_BYTES_MAX: u64 = 16 << 20;
 /// Time between two looks at a child.
 const LOOK: Duration = Duration::from_millis(1);
+
+/// Exit codes of a refusal: corrupt, diverged, another machine, halted at a block.
+const REFUSALS: [i32; 4] = [4, 5, 6, 8];
 
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,13 @@ pub(super) enum End {
     Signal(i32),
     /// Not within the time that it was given.
     Hung,
+}
+
+impl End {
+    /// Says whether a recovery or an audit ended so because of what it found.
+    pub(super) fn is_refusal(self) -> bool {
+        matches!(self, Self::Code(code) if REFUSALS.contains(&code))
+    }
 }
 
 impl std::fmt::Display for End {
@@ -72,16 +82,15 @@ pub(super) struct Runner {
     pub(super) launch: Launch,
     pub(super) patience: Duration,
     pub(super) stop: StopSignal,
+    pub(super) leavings: Leavings,
 }
 
 /// A child that does not outlive the campaign.
-struct Guarded(Child);
+struct Guarded<'a>(Child, &'a Leavings);
 
-impl Drop for Guarded {
+impl Drop for Guarded<'_> {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.1.end(&mut self.0);
     }
 }
 
@@ -97,7 +106,7 @@ impl Runner {
         // A signal from the terminal is for the campaign alone.
         command.process_group(0);
         let started = Instant::now();
-        let mut child = Guarded(command.spawn().map_err(|error| broken("started", &error))?);
+        let mut child = Guarded(self.leavings.spawn(&mut command)?, &self.leavings);
         let (out, err) = (listen(child.0.stdout.take()), listen(child.0.stderr.take()));
         let end = self.follow(&mut child.0, started, blow)?;
         let took = started.elapsed();
@@ -112,7 +121,10 @@ impl Runner {
         mut blow: Option<Blow>,
     ) -> Result<End, TortureError> {
         loop {
-            if let Some(status) = child.try_wait().map_err(|error| broken("waited for", &error))? {
+            let looked = self.leavings.look(child);
+            if let Some(status) =
+                looked.map_err(|error| TortureError::child("waited for", &error))?
+            {
                 return Ok(end(status));
             }
             let elapsed = started.elapsed();
@@ -142,7 +154,7 @@ fn strike(child: &mut Child, blow: Option<Blow>) -> Result<(), TortureError> {
         }
         None => Ok(()),
     };
-    struck.map_err(|error| broken("struck", &error))
+    struck.map_err(|error| TortureError::child("struck", &error))
 }
 
 fn end(status: ExitStatus) -> End {
@@ -151,10 +163,6 @@ fn end(status: ExitStatus) -> End {
         (None, Some(number)) => End::Signal(number),
         (None, None) => End::Hung,
     }
-}
-
-fn broken(verb: &'static str, error: &std::io::Error) -> TortureError {
-    TortureError::Child { verb, detail: error.to_string() }
 }
 
 /// Reads a stream on a thread of its own, so that a child never waits for its listener.

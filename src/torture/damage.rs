@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::torture::Fault;
 use crate::torture::hand::Hand;
+use crate::torture::scratch;
+use crate::types::Digest;
 
 /// Size of the pieces that become zeros or change places, in bytes; half a file where it is smaller than two.
 const PAGE_BYTES: u64 = 4096;
@@ -28,7 +30,7 @@ enum Mark {
     Bytes { at: u64, bytes: Vec<u8> },
     Length(u64),
     Absent,
-    Whole(Vec<u8>),
+    Whole(Digest),
 }
 
 /// Damages a file; `None` where it offers no place for that.
@@ -67,7 +69,7 @@ impl Damaged {
         match &self.mark {
             Mark::Absent => Ok(false),
             Mark::Length(cut) => Ok(length == *cut),
-            Mark::Whole(bytes) => Ok(fs::read(&self.file)? == *bytes),
+            Mark::Whole(digest) => Ok(scratch::digest(&self.file)? == *digest),
             Mark::Bytes { at, bytes } => {
                 let end = at.saturating_add(crate::codec::count(bytes.len()));
                 Ok(end <= length && read(&file, *at, crate::codec::count(bytes.len()))? == *bytes)
@@ -156,12 +158,12 @@ fn swap_pages(file: &Path, hand: &mut Hand) -> io::Result<Made> {
 }
 
 fn older_copy(file: &Path, older: &Path) -> io::Result<Made> {
-    let before = fs::read(older)?;
-    if before == fs::read(file)? {
+    let before = scratch::digest(older)?;
+    if before == scratch::digest(file)? {
         return Ok(None);
     }
-    fs::write(file, &before)?;
-    let detail = format!("it was replaced by an older copy of {} bytes", before.len());
+    let bytes = fs::copy(older, file)?;
+    let detail = format!("it was replaced by an older copy of {bytes} bytes");
     Ok(Some((Mark::Whole(before), detail)))
 }
 

@@ -40,6 +40,19 @@ pub enum TortureError {
         /// What the system says.
         detail: String,
     },
+    /// The file system of the scratch directory has too little room for the copies.
+    #[error(
+        "{dir}: the copies need {needed_bytes} bytes, the file system has {free_bytes}",
+        dir = dir.display()
+    )]
+    Space {
+        /// The directory in which the scratch directory would be made.
+        dir: PathBuf,
+        /// Room that the copies need, in bytes.
+        needed_bytes: u64,
+        /// Room that there is, in bytes.
+        free_bytes: u64,
+    },
     /// A stop was requested before the first round.
     #[error("stopped before the first round")]
     Stopped,
@@ -61,6 +74,10 @@ impl From<IntakeError> for TortureError {
 }
 
 impl TortureError {
+    pub(super) fn child(verb: &'static str, error: &std::io::Error) -> Self {
+        Self::Child { verb, detail: error.to_string() }
+    }
+
     pub(super) fn scratch(file: &Path, operation: &'static str, error: &std::io::Error) -> Self {
         Self::Scratch { file: file.to_owned(), operation, detail: error.to_string() }
     }

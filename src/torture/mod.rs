@@ -6,6 +6,7 @@
 
 mod acknowledged;
 mod append;
+mod audit;
 mod bench;
 mod campaign;
 mod child;
@@ -14,17 +15,21 @@ mod error;
 mod fault;
 mod finding;
 mod hand;
+mod leavings;
 mod options;
 mod oracle;
 mod report;
 mod round;
 mod scratch;
+mod space;
 mod tally;
+mod undisturbed;
 
-pub use append::{Appends, LOTS};
+pub use append::Appends;
 pub use campaign::{Torture, Watcher};
 pub use error::TortureError;
 pub use fault::{Fault, Kind, Subject};
+pub use leavings::Leavings;
 pub use options::{Extent, Launch, Source, TortureOptions};
 pub use report::{KindReport, TortureReport, Verdict, Violation};
 pub use tally::{Outcome, Tally};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::exec::StopSignal;
 use crate::store::DataDir;
+use crate::torture::Leavings;
 
 /// Makes the command that runs this program with arguments.
 pub type Launch = Arc<dyn Fn(&[OsString]) -> Command + Send + Sync>;
@@ -51,4 +52,6 @@ pub struct TortureOptions {
     pub command: String,
     /// Ends the campaign early.
     pub stop: StopSignal,
+    /// What there is to remove where the process ends at once.
+    pub leavings: Leavings,
 }

@@ -1,16 +1,20 @@
 //! One round: a copy, a fault, a recovery, and the questions of the oracle.
 
-use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::store::DataDir;
-use crate::torture::bench::{Bench, Course};
+use crate::torture::audit::{Audit, audit};
+use crate::torture::bench::Bench;
 use crate::torture::child::{Blow, End, Ran};
 use crate::torture::damage::{Damaged, damage};
 use crate::torture::finding::Finding;
 use crate::torture::hand::Hand;
+use crate::torture::oracle::Observed;
+use crate::torture::undisturbed::Course;
 use crate::torture::{Fault, Kind, Outcome, Subject, TortureError, acknowledged, oracle, scratch};
+use crate::types::Digest;
 
 /// How often a fault is tried, each time nearer to where it must take effect.
 const ATTEMPTS: u32 = 4;
@@ -26,8 +30,8 @@ const FILES_MAX: u64 = 24;
 const SIGXFSZ: i32 = 25;
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
-/// Exit codes of a refusal: corrupt, diverged, another machine, halted at a block.
-const REFUSALS: [i32; 4] = [4, 5, 6, 8];
+/// Files that a recovery which refuses must leave as they are.
+const TRUTH: [&str; 2] = ["log.db", "WITNESS"];
 
 /// Why a round has no outcome of its own.
 #[derive(Debug)]
@@ -81,22 +85,27 @@ impl Round<'_> {
 
     fn strike_process(&mut self) -> Result<Option<Outcome>, Failure> {
         for attempt in 1..=ATTEMPTS {
-            scratch::copy(&self.course().template, &self.dir)?;
+            self.copy()?;
             self.detail.clear();
             let ran = self.strike(attempt)?;
             if self.took_effect(&ran)? {
                 if self.kind.fault == Fault::KillAgain {
-                    self.strike_again()?;
+                    self.strike_again(&ran)?;
                 }
                 self.recover()?;
                 self.question(&ran)?;
                 return Ok(Some(Outcome::Recovered));
             }
+            self.question_unstruck(&ran)?;
             scratch::delete(&self.dir)?;
         }
         // Whoever deletes the copy finds it.
-        scratch::copy(&self.course().template, &self.dir)?;
+        self.copy()?;
         Ok(None)
+    }
+
+    fn copy(&self) -> Result<(), TortureError> {
+        scratch::copy(&self.course().template, &self.dir, &self.bench.runner.stop)
     }
 
     /// Runs the process under the fault; the last attempt leaves it no way around.
@@ -186,15 +195,27 @@ impl Round<'_> {
     }
 
     /// Kills recoveries one after the other.
-    fn strike_again(&mut self) -> Result<(), Failure> {
+    fn strike_again(&mut self, struck: &Ran) -> Result<(), Failure> {
         for _kill in 0..self.hand.within(1, KILLS_AGAIN_MAX) {
             let at = self.hand.time(self.course().took);
             let arguments = self.any_recovery();
             let ran = self.bench.runner.run(&arguments, Some(Blow::Kill(at)))?;
             self.detail.push(format!("its recovery killed after {} µs", at.as_micros()));
-            self.took_effect(&ran)?;
+            if !self.took_effect(&ran)? {
+                self.hold(struck)?;
+            }
         }
         Ok(())
+    }
+
+    /// Looks at what a process left that says it did its work in spite of the fault.
+    fn question_unstruck(&mut self, ran: &Ran) -> Result<(), Failure> {
+        // Before another recovery can mend what this one left undone.
+        if self.kind.subject != Subject::Append {
+            self.hold(ran)?;
+        }
+        self.recover()?;
+        self.question(ran)
     }
 
     /// Recovers without a disturbance, which must end well.
@@ -207,33 +228,27 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Holds the recovered node against what was acknowledged and against an undisturbed run.
+    /// Asks everything of the recovered node.
     fn question(&mut self, struck: &Ran) -> Result<(), Failure> {
-        let (observed, node) = oracle::observe(&DataDir::new(&self.dir), &self.bench.registry)?;
+        let observed = self.hold(struck)?;
         if self.kind.subject == Subject::Append {
-            acknowledged::check(&node, &self.bench.before, self.seed, &struck.out)?;
-            drop(node);
             self.detail.push(format!("{} events in the log", observed.events()));
-            if !self.audit_is_clean()? {
-                return Err(Finding("the audit finds places that differ".to_owned()).into());
+            if let Audit::Unclean(finding) = audit(&self.bench.runner, &self.dir)? {
+                return Err(finding.into());
             }
-        } else {
-            drop(node);
-            observed.check(&self.course().undisturbed)?;
         }
         self.recover_in_vain()
     }
 
-    /// Executes the whole history of the node again, and says whether all that is stored agrees.
-    fn audit_is_clean(&self) -> Result<bool, Failure> {
-        let arguments =
-            ["audit".into(), "--quiet".into(), "--data".into(), self.dir.clone().into_os_string()];
-        let ran = self.bench.runner.run(&arguments, None)?;
-        match ran.end {
-            End::Code(0) => Ok(true),
-            End::Code(code) if REFUSALS.contains(&code) && !ran.panicked() => Ok(false),
-            _ => Err(Finding(format!("the audit did not end well: {}", ran.how())).into()),
+    /// Holds the recovered node against what was acknowledged or against an undisturbed run.
+    fn hold(&self, struck: &Ran) -> Result<Observed, Finding> {
+        let (observed, node) = oracle::observe(&DataDir::new(&self.dir), &self.bench.registry)?;
+        if self.kind.subject == Subject::Append {
+            acknowledged::check(&node, &self.bench.before, self.seed, &struck.out)?;
+        } else {
+            observed.check(&self.course().undisturbed)?;
         }
+        Ok(observed)
     }
 
     /// Recovers once more, which must write nothing.
@@ -246,12 +261,7 @@ impl Round<'_> {
             );
         }
         let after = scratch::digests(&self.dir)?;
-        let changed: BTreeSet<_> = before
-            .keys()
-            .chain(after.keys())
-            .filter(|file| before.get(*file) != after.get(*file))
-            .filter_map(|file| file.file_name())
-            .collect();
+        let changed = changed(&before, &after);
         if changed.is_empty() {
             return Ok(());
         }
@@ -259,12 +269,13 @@ impl Round<'_> {
     }
 
     fn damage_file(&mut self, name: &str) -> Result<Option<Outcome>, Failure> {
-        scratch::copy(&self.course().template, &self.dir)?;
+        self.copy()?;
         let (file, older) = (self.dir.join(name), self.bench.older.join(name));
         let damaged = damage(self.kind.fault, &file, &older, &mut self.hand);
         let damaged = damaged.map_err(|error| TortureError::scratch(&file, "damaging", &error))?;
         let Some(damaged) = damaged else { return Ok(None) };
         self.detail.push(damaged.detail.clone());
+        let before = scratch::digests(&self.dir)?;
         let arguments = self.any_recovery();
         let ran = self.bench.runner.run(&arguments, None)?;
         self.detail.push(ran.end.to_string());
@@ -273,14 +284,24 @@ impl Round<'_> {
                 Err(Finding(format!("the recovery failed internally: {}", ran.how())).into())
             }
             End::Code(0 | 9) => self.question_damaged(&damaged, &file).map(Some),
-            End::Code(code) if REFUSALS.contains(&code) => Ok(Some(Outcome::Refused)),
+            end if end.is_refusal() => self.question_refused(&before).map(Some),
             _ => Err(Finding(format!("the damage was not named: {}", ran.how())).into()),
         }
     }
 
+    /// Looks at what a recovery left that refused the damage: nobody may have mended or worsened the truth.
+    fn question_refused(&self, before: &Digests) -> Result<Outcome, Failure> {
+        let after = scratch::digests(&self.dir)?;
+        let changed = changed(before, &after);
+        if TRUTH.iter().all(|name| !changed.contains(OsStr::new(name))) {
+            return Ok(Outcome::Refused);
+        }
+        Err(Finding(format!("a recovery that refused the node wrote into {changed:?}")).into())
+    }
+
     /// Says what became of damage that the recovery did not refuse; silence about a difference is a finding.
     fn question_damaged(&self, damaged: &Damaged, file: &Path) -> Result<Outcome, Failure> {
-        if !self.audit_is_clean()? {
+        if matches!(audit(&self.bench.runner, &self.dir)?, Audit::Unclean(_)) {
             return Ok(Outcome::Audited);
         }
         let left = damaged.is_left();
@@ -291,6 +312,15 @@ impl Round<'_> {
         self.recover_in_vain()?;
         Ok(if left { Outcome::Harmless } else { Outcome::Repaired })
     }
+}
+
+type Digests = BTreeMap<PathBuf, Digest>;
+
+/// Returns the names of the files that came, went or changed.
+fn changed<'a>(before: &'a Digests, after: &'a Digests) -> BTreeSet<&'a OsStr> {
+    let files = before.keys().chain(after.keys());
+    let differs = files.filter(|file| before.get(*file) != after.get(*file));
+    differs.filter_map(|file| file.file_name()).collect()
 }
 
 /// Returns the arguments of a recovery, which makes the block table where it is missing.

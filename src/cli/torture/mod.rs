@@ -13,10 +13,11 @@ use crate::cli::{Advised, App, Exit, progress, signals};
 use crate::exec::StopSignal;
 use crate::store::DataDir;
 use crate::torture::{
-    Extent, Launch, Source, Torture, TortureError, TortureOptions, TortureReport, Verdict,
+    Extent, Launch, Leavings, Source, Torture, TortureError, TortureOptions, TortureReport, Verdict,
 };
 
 mod child;
+mod place;
 
 pub(crate) use child::{LimitedAppendArgs, LimitedRecoverArgs, run_append, run_recover};
 
@@ -50,7 +51,7 @@ pub(crate) struct TortureArgs {
 }
 
 impl TortureArgs {
-    fn options(&self, stop: StopSignal) -> Result<TortureOptions> {
+    fn options(&self, stop: StopSignal, leavings: Leavings) -> Result<TortureOptions> {
         let source =
             self.data.as_ref().map_or(Source::Fresh, |data| Source::Node(DataDir::new(data)));
         let elapsed = Extent::Elapsed(Duration::from_secs(self.seconds));
@@ -62,23 +63,15 @@ impl TortureArgs {
         let launch = this_program()?;
         Ok(TortureOptions {
             source,
-            scratch: self.scratch_parent()?,
+            scratch: place::scratch_parent(self.data.as_deref(), self.scratch.as_deref())?,
             seed: self.seed,
             extent,
             patience: Duration::from_secs(self.patience),
             launch,
             command: self.command(),
             stop,
+            leavings,
         })
-    }
-
-    fn scratch_parent(&self) -> Result<PathBuf> {
-        if let Some(scratch) = &self.scratch {
-            return Ok(scratch.clone());
-        }
-        let beside = self.data.as_deref().map(std::path::absolute).transpose()?;
-        let beside = beside.as_deref().and_then(Path::parent).map(Path::to_owned);
-        beside.map_or_else(|| Ok(std::env::current_dir()?), Ok)
     }
 
     /// Returns what repeating a round begins with.
@@ -105,9 +98,9 @@ fn this_program() -> Result<Launch> {
 }
 
 pub(crate) fn run(args: &TortureArgs, app: &App) -> Result<Exit> {
-    let stop = StopSignal::default();
-    let options = args.options(stop.clone())?;
-    let listening = signals::at_first(move || stop.request())?;
+    let (stop, leavings) = (StopSignal::default(), Leavings::default());
+    let options = args.options(stop.clone(), leavings.clone())?;
+    let listening = signals::at_first(move || stop.request())?.at_second(move || leavings.remove());
     let report = torture(options, app).map_err(advised)?;
     drop(listening);
     tell(&report, app);
@@ -150,6 +143,7 @@ fn advised(error: TortureError) -> anyhow::Error {
         }
         TortureError::Child { .. } => "see whether the program may start processes here",
         TortureError::Scratch { .. } => "name another directory with --scratch",
+        TortureError::Space { .. } => "make room, or name a directory with more with --scratch",
         TortureError::Store(_) | TortureError::Refused(_) => return known(error),
     };
     Advised::new(Exit::Unexpected, error.to_string(), advice).into()
@@ -193,7 +187,7 @@ fn tell(report: &TortureReport, app: &App) {
         }
         Verdict::Violated => "VIOLATED: something that is promised does not hold",
         Verdict::Incomplete => {
-            "incomplete: some kinds of fault were never reached; give it more --seconds"
+            "incomplete: some kinds of fault were never reached; give it more --seconds or --rounds"
         }
         Verdict::Repeated => "the round was repeated, and all that is promised held",
         Verdict::Stopped => "stopped: all that is promised held until then",

@@ -122,9 +122,10 @@ impl Torture {
         dir: &Path,
     ) -> Result<(), TortureError> {
         let kept = self.bench.scratch.path(&format!("violation-{round}"));
+        // From here on nothing deletes it, a second signal included.
+        self.options.leavings.keep();
         let renamed = std::fs::rename(dir, &kept);
         renamed.map_err(|error| TortureError::scratch(dir, "keeping", &error))?;
-        self.options.leavings.keep();
         let seed = self.options.seed;
         let reproduce = format!("{} --seed {seed} --round {round}", self.options.command);
         self.violations.push(Violation { round, kind, fault_detail, what, reproduce, kept });

@@ -56,8 +56,10 @@ struct Settings {
 }
 
 /// What is measured, by the name that `--only` takes.
-const GROUPS: [(&str, fn(&Settings) -> Result<Vec<Row>>); 3] =
+const GROUPS: [(&str, Measure); 3] =
     [("append", append), ("recovery", recoveries), ("node", node::rows)];
+
+type Measure = fn(&Settings) -> Result<Vec<Row>>;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();

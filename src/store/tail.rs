@@ -33,7 +33,9 @@ impl Tail {
     pub(crate) fn follow(&mut self, later: Self) {
         let last = self.events.back().map(|event| event.seq.next());
         if later.events.front().map(|event| event.seq) == last {
-            later.events.into_iter().for_each(|event| self.push(event));
+            for event in later.events {
+                self.push(event);
+            }
         } else {
             // Those between were too large to be kept.
             *self = later;
@@ -71,7 +73,9 @@ mod tests {
 
     fn follow(tail: &mut Tail, events: Vec<StoredEvent>) {
         let mut later = Tail::default();
-        events.into_iter().for_each(|event| later.push(event));
+        for event in events {
+            later.push(event);
+        }
         tail.follow(later);
     }
 

@@ -30,7 +30,7 @@ pub(crate) struct TortureArgs {
     /// Makes a small ledger for it instead
     #[arg(long)]
     fresh: bool,
-    /// Directory outside of DIR in which copies are made, which need 8 times its room [default: beside DIR, or the current directory]
+    /// Directory outside of DIR for copies of 8 times its size [default: beside DIR, or the current directory]
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
     /// How long new rounds are begun

@@ -339,7 +339,7 @@ fn the_program_survives_a_fault_in_any_of_its_system_calls() {
         // The build that the tests themselves make is looked at in passing.
         _ if std::env::var_os(PROGRAM).is_none() => 1_000,
         Suite::Every => 1_000,
-        Suite::Quick => 4,
+        Suite::Quick => 8,
         Suite::Long | Suite::Full => 1,
     };
     let works = works();

@@ -10,6 +10,7 @@ use crate::codec::count;
 use crate::event::Kind;
 use crate::exec::{Answer, Intake, Logged, NewEvent};
 use crate::node::figures::{Gauge, raise};
+use crate::node::gather::Gathering;
 use crate::node::mailbox::{ClosesOnDrop, Letter, Mailbox};
 use crate::node::supervise::Supervisor;
 use crate::node::{Down, SubmitError};
@@ -52,6 +53,7 @@ pub(super) struct Appender {
     pub(super) supervisor: Arc<Supervisor>,
     /// The failure after which nothing more is logged.
     pub(super) failed: Option<Down>,
+    pub(super) gathering: Gathering,
     pub(super) gauge: Arc<Gauge>,
     pub(super) metrics: Metrics,
     /// Told that a block was ordered.
@@ -79,6 +81,11 @@ impl Appender {
                 ordered |= matches!(letter.content, Request::Order(..));
                 takes
             };
+            mailbox.arrival();
+            if let Some((expected, time)) = self.gathering.wait() {
+                mailbox.gather(expected, Instant::now() + time);
+                self.gathering.came(expected, mailbox.len());
+            }
             let Some(group) = mailbox.receive(takes) else { return };
             if let Err(cause) = self.answer(group) {
                 // It goes on refusing: nobody is left without an answer.
@@ -147,6 +154,7 @@ impl Appender {
             }
         };
         let took = clock.elapsed();
+        self.gathering.wrote(waiting.len(), self.mailbox.len(), took);
         let ordered_txs = self.intake.backlog().txs.saturating_sub(txs);
         self.count(took, &kinds, &answers, ordered_txs, mempool);
         let height = self.intake.backlog().last_ordered.unwrap_or_default();

@@ -123,6 +123,33 @@ impl<T> Mailbox<T> {
         }
     }
 
+    /// Waits until a time for so many letters to be there; says whether they are. Where there is none at all it does not wait.
+    pub(super) fn gather(&self, expected: usize, deadline: Instant) -> bool {
+        let mut letters = self.lock();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let is_over = letters.is_closed || letters.queue.is_empty() || left.is_zero();
+            if is_over || letters.queue.len() >= expected {
+                return letters.queue.len() >= expected;
+            }
+            let waited = self.arrived.wait_timeout(letters, left);
+            letters = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits until there is a letter or the mailbox is closed; leaves it where it is.
+    pub(super) fn arrival(&self) {
+        let mut letters = self.lock();
+        while letters.queue.is_empty() && !letters.is_closed {
+            letters = self.arrived.wait(letters).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Returns how many letters wait.
+    pub(super) fn len(&self) -> usize {
+        self.lock().queue.len()
+    }
+
     /// Waits for letters until a time and drops them; says whether the mailbox is still open.
     pub(super) fn wait_until(&self, deadline: Instant) -> bool {
         let mut letters = self.lock();
@@ -172,6 +199,8 @@ impl<T> Mailbox<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -217,6 +246,22 @@ mod tests {
         }
         assert!(mailbox.receive(|_| true).is_none());
         assert!(!mailbox.wait_until(Instant::now()));
+    }
+
+    #[test]
+    fn letters_are_gathered_until_a_time() {
+        let (mailbox, past) = (Mailbox::new(10), Instant::now());
+        assert!(!mailbox.gather(1, Instant::now() + Duration::from_hours(1)), "nobody has written");
+        assert_eq!(mailbox.try_send(1, 1), Ok(()));
+        assert!(mailbox.gather(1, past));
+        assert!(!mailbox.gather(2, past), "only one is there");
+        assert!(!mailbox.gather(2, Instant::now() + Duration::from_millis(1)), "no other came");
+        std::thread::scope(|scope| {
+            scope.spawn(|| mailbox.try_send(2, 1));
+            assert!(mailbox.gather(2, Instant::now() + Duration::from_hours(1)));
+        });
+        mailbox.arrival();
+        assert_eq!(mailbox.len(), 2);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ mod append;
 mod confirm;
 mod error;
 mod figures;
+mod gather;
 mod mailbox;
 mod options;
 mod query;

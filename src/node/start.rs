@@ -16,6 +16,7 @@ use crate::mempool::Mempool;
 use crate::node::append::Appender;
 use crate::node::confirm::Confirmer;
 use crate::node::figures::{Gauge, raise};
+use crate::node::gather::Gathering;
 use crate::node::mailbox::Mailbox;
 use crate::node::reader::Reader;
 use crate::node::readiness::{Monitor, Progress};
@@ -221,6 +222,7 @@ impl Start {
             mailbox: Arc::clone(&append),
             supervisor: Arc::clone(&supervisor),
             failed: None,
+            gathering: Gathering::default(),
             gauge: Arc::clone(&vitals.gauge),
             metrics: vitals.metrics.clone(),
             confirm: Arc::clone(&confirm),

@@ -11,7 +11,7 @@ use rewake::machine::Registry;
 use rewake::machine::ledger::{Account, Header, Ledger, Transfer};
 use rewake::node::{NewTx, Node, NodeOptions, Sequencer};
 use rewake::store::{DataDir, Repairs};
-use rewake::telemetry::Exposition;
+use rewake::telemetry::{Exposition, Metrics};
 use rewake::types::Bytes;
 
 use crate::{Row, Settings};
@@ -131,11 +131,16 @@ fn one_by_one(txs: u64) -> Result<Submissions> {
     Ok(Submissions::new(latencies, started.elapsed()))
 }
 
+/// Returns the options of a node that orders what is submitted.
+fn options(metrics: Metrics) -> NodeOptions {
+    let header = |time: rewake::types::UnixMillis| Header { time_ms: time.0 }.encode().into();
+    NodeOptions { sequencer: Some(Sequencer::new(header)), metrics, ..NodeOptions::default() }
+}
+
 /// Many clients on a node that orders and confirms what they submit.
 async fn through_library(each: u64) -> Result<Submissions> {
     let scratch = tempfile::tempdir()?;
-    let header = |time: rewake::types::UnixMillis| Header { time_ms: time.0 }.encode().into();
-    let options = NodeOptions { sequencer: Some(Sequencer::new(header)), ..NodeOptions::default() };
+    let options = options(Metrics::default());
     let (node, ..) = Node::open(ledger(&scratch)?, Registry::built_in(), options).await?;
     let started = Instant::now();
     let clients: Vec<_> = (1..=CLIENTS)
@@ -164,13 +169,8 @@ async fn through_library(each: u64) -> Result<Submissions> {
 /// The load driver's clients on a node that is served in the same process.
 async fn through_http(each: u64) -> Result<Submissions> {
     let scratch = tempfile::tempdir()?;
-    let header = |time: rewake::types::UnixMillis| Header { time_ms: time.0 }.encode().into();
     let (exposition, metrics) = Exposition::new();
-    let options = NodeOptions {
-        sequencer: Some(Sequencer::new(header)),
-        metrics: metrics.clone(),
-        ..NodeOptions::default()
-    };
+    let options = options(metrics.clone());
     let (node, ..) = Node::open(ledger(&scratch)?, Registry::built_in(), options).await?;
     let local = ([127, 0, 0, 1], 0).into();
     let telemetry = (exposition.clone(), metrics);

@@ -129,8 +129,7 @@ impl BlockReader {
                 if event.chain_after(*before) != event.chain
                     && !planted!("links_of_answers_not_verified")
                 {
-                    let log = self.store.log();
-                    return Err(log.damaged(event.seq, "does not follow from the event before it"));
+                    return Err(self.store.log().unlinked(event.seq));
                 }
                 *before = event.chain;
             }

@@ -324,7 +324,7 @@ pub(crate) fn fold_from<L: Deref<Target = Log>>(
         let events = lend().read(head.next(), READ_BYTES)?;
         for event in &events {
             if event.chain_after(head.chain) != event.chain && !planted!("chain_not_verified") {
-                return Err(lend().damaged(event.seq, "does not follow from the event before it"));
+                return Err(lend().unlinked(event.seq));
             }
             // Most events are transactions, whose bytes nobody needs to look at here.
             if event.kind == Kind::Tx && event.body.len() >= 32 {

@@ -81,10 +81,8 @@ impl Appender {
                 ordered |= matches!(letter.content, Request::Order(..));
                 takes
             };
-            mailbox.arrival();
             if let Some((expected, time)) = self.gathering.wait() {
-                mailbox.gather(expected, Instant::now() + time);
-                self.gathering.came(expected, mailbox.len());
+                self.gathering.came(expected, mailbox.gather(expected, time));
             }
             let Some(group) = mailbox.receive(takes) else { return };
             if let Err(cause) = self.answer(group) {

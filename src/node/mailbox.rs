@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -123,25 +123,26 @@ impl<T> Mailbox<T> {
         }
     }
 
-    /// Waits until a time for so many letters to be there; says whether they are. Where there is none at all it does not wait.
-    pub(super) fn gather(&self, expected: usize, deadline: Instant) -> bool {
+    /// Waits for a first letter, and then for a time until there are so many; returns how many there are and leaves them.
+    pub(super) fn gather(&self, expected: usize, time: Duration) -> usize {
         let mut letters = self.lock();
+        let mut deadline = None;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let is_over = letters.is_closed || letters.queue.is_empty() || left.is_zero();
-            if is_over || letters.queue.len() >= expected {
-                return letters.queue.len() >= expected;
+            let found = letters.queue.len();
+            if letters.is_closed || found >= expected {
+                return found;
             }
-            let waited = self.arrived.wait_timeout(letters, left);
-            letters = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// Waits until there is a letter or the mailbox is closed; leaves it where it is.
-    pub(super) fn arrival(&self) {
-        let mut letters = self.lock();
-        while letters.queue.is_empty() && !letters.is_closed {
-            letters = self.arrived.wait(letters).unwrap_or_else(PoisonError::into_inner);
+            letters = if found == 0 {
+                self.arrived.wait(letters).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + time);
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return found;
+                }
+                let waited = self.arrived.wait_timeout(letters, left);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            };
         }
     }
 
@@ -199,8 +200,6 @@ impl<T> Mailbox<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -250,18 +249,20 @@ mod tests {
 
     #[test]
     fn letters_are_gathered_until_a_time() {
-        let (mailbox, past) = (Mailbox::new(10), Instant::now());
-        assert!(!mailbox.gather(1, Instant::now() + Duration::from_hours(1)), "nobody has written");
-        assert_eq!(mailbox.try_send(1, 1), Ok(()));
-        assert!(mailbox.gather(1, past));
-        assert!(!mailbox.gather(2, past), "only one is there");
-        assert!(!mailbox.gather(2, Instant::now() + Duration::from_millis(1)), "no other came");
+        let (mailbox, long) = (Mailbox::new(10), Duration::from_hours(1));
+        std::thread::scope(|scope| {
+            scope.spawn(|| mailbox.try_send(1, 1));
+            assert_eq!(mailbox.gather(1, Duration::ZERO), 1, "the first is waited for");
+        });
+        assert_eq!(mailbox.gather(2, Duration::ZERO), 1, "only one is there");
+        assert_eq!(mailbox.gather(2, Duration::from_millis(1)), 1, "no other came");
         std::thread::scope(|scope| {
             scope.spawn(|| mailbox.try_send(2, 1));
-            assert!(mailbox.gather(2, Instant::now() + Duration::from_hours(1)));
+            assert_eq!(mailbox.gather(2, long), 2);
         });
-        mailbox.arrival();
         assert_eq!(mailbox.len(), 2);
+        mailbox.close();
+        assert_eq!(mailbox.gather(3, long), 2, "nobody else can write");
     }
 
     #[tokio::test]

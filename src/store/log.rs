@@ -180,17 +180,7 @@ impl Log {
         let mut expected = from;
         let mut bytes = 0usize;
         let mut events = Vec::new();
-        if let Some(kept) = self.tail.from(from) {
-            for event in kept {
-                bytes = bytes.saturating_add(event.body.len());
-                events.push(event.clone());
-                if bytes >= bytes_max {
-                    break;
-                }
-            }
-            return Ok(events);
-        }
-        self.visit(from, |event| {
+        let mut take = |event: StoredEvent| {
             if event.seq != expected {
                 return Err(self.damaged(expected, "is missing"));
             }
@@ -198,7 +188,11 @@ impl Log {
             bytes = bytes.saturating_add(event.body.len());
             events.push(event);
             Ok(bytes < bytes_max)
-        })?;
+        };
+        match self.tail.from(from) {
+            Some(mut kept) => while kept.next().map_or(Ok(false), |event| take(event.clone()))? {},
+            None => self.visit(from, take)?,
+        }
         Ok(events)
     }
 
@@ -349,12 +343,17 @@ impl Log {
         StoreError::new(&self.database.file, Problem::Damaged(text))
     }
 
+    /// Names an event that does not follow from its predecessor.
+    pub(crate) fn unlinked(&self, seq: Seq) -> StoreError {
+        self.damaged(seq, "does not follow from the event before it")
+    }
+
     fn verify_link(&self, event: &StoredEvent) -> Result<(), StoreError> {
         let before = self.chain_before(event.seq)?;
         if event.chain_after(before) == event.chain || planted!("link_not_verified") {
             return Ok(());
         }
-        Err(self.damaged(event.seq, "does not follow from the event before it"))
+        Err(self.unlinked(event.seq))
     }
 
     fn load_recent(&mut self) -> Result<(), StoreError> {
@@ -368,20 +367,18 @@ impl Log {
     /// those before the checkpoint, and a damaged identity would be taken for a new one.
     fn read_recent(&self) -> Result<RecentIds, StoreError> {
         let covered = self.database.on(RecentIds::covered)?;
-        let chain = match Seq::new(covered) {
-            Some(seq) => self.chain(seq)?,
-            None => Digest::ZERO,
-        };
-        let (mut head, mut recent) = (LogHead { seq: covered, chain }, RecentIds::after(covered));
+        let mut head = LogHead { seq: covered, chain: Digest::ZERO };
+        head.chain = self.chain_before(head.next())?;
+        let mut recent = RecentIds::after(covered);
         self.visit(head.next(), |event| {
             let next = head.next();
             if event.seq != next || event.chain_after(head.chain) != event.chain {
-                return Err(self.damaged(next, "does not follow from the event before it"));
+                return Err(self.unlinked(next));
             }
             if let (Kind::Tx, Some(id)) = (event.kind, event.body.first_chunk()) {
                 recent.add(&TxId(*id), next, event.body.len());
             }
-            head = LogHead { seq: next.get(), chain: event.chain };
+            head = event.head();
             Ok(true)
         })?;
         Ok(recent)

@@ -170,15 +170,7 @@ fn older_copy(file: &Path, older: &Path) -> io::Result<Made> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const FAULTS: [Fault; 6] = [
-        Fault::FlipBit,
-        Fault::Truncate,
-        Fault::ZeroPage,
-        Fault::SwapPages,
-        Fault::OlderCopy,
-        Fault::TakeAway,
-    ];
+    use crate::torture::fault::OF_FILES;
 
     /// Damages a file of some bytes; says whether it could, and what the file holds then.
     fn try_on(fault: Fault, bytes: &[u8]) -> (Option<Damaged>, Option<Vec<u8>>, tempfile::TempDir) {
@@ -193,7 +185,7 @@ mod tests {
     #[test]
     fn each_damage_changes_the_file_and_is_seen_until_it_is_mended() {
         let bytes: Vec<u8> = (0..12_288u32).map(|at| u8::try_from(at / 64).unwrap_or(1)).collect();
-        for fault in FAULTS {
+        for fault in OF_FILES {
             let (damaged, left, scratch) = try_on(fault, &bytes);
             let damaged = damaged.unwrap_or_else(|| panic!("{fault:?} has a place"));
             assert_ne!(left.as_deref(), Some(bytes.as_slice()), "{fault:?}");

@@ -75,7 +75,7 @@ const OF_PROCESSES: [Fault; 6] = [
     Fault::Descriptors,
     Fault::Terminate,
 ];
-const OF_FILES: [Fault; 6] = [
+pub(super) const OF_FILES: [Fault; 6] = [
     Fault::FlipBit,
     Fault::Truncate,
     Fault::ZeroPage,

@@ -146,16 +146,13 @@ impl Served {
     }
 }
 
-/// Posts a transaction on a connection of its own; `None` where nobody answers any more.
-pub fn try_post(address: SocketAddr, body: &str) -> Option<Answer> {
-    let stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    let mut client = Client { stream, read: Vec::new() };
-    let head = "POST /v1/transactions HTTP/1.1\r\nhost: here\r\nconnection: close\r\n";
-    let length = body.len();
-    let request =
-        format!("{head}content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}");
-    client.try_send(request.as_bytes()).then(|| client.answer())?
+/// Returns a request that posts JSON on a connection of its own.
+pub fn post(path: &str, body: &str) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\ncontent-type: application/json\r\nconnection: close\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// A connection.
@@ -174,11 +171,16 @@ pub struct Answer {
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the server listens");
+        Self::try_connect(address).expect("the server listens")
+    }
+
+    /// Connects, if anybody listens.
+    pub fn try_connect(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
         stream.set_write_timeout(Some(PATIENCE)).expect("a time limit");
         stream.set_nodelay(true).expect("an option");
-        Self { stream, read: Vec::new() }
+        Some(Self { stream, read: Vec::new() })
     }
 
     /// Sends bytes, all of which the server takes.
@@ -189,6 +191,11 @@ impl Client {
     /// Sends bytes; says whether the connection took them.
     pub fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
+    }
+
+    /// Asks once, if anybody still answers.
+    pub fn try_ask(&mut self, request: &str) -> Option<Answer> {
+        self.try_send(request.as_bytes()).then(|| self.answer())?
     }
 
     /// Reads one answer; `None` where the connection ends without any.

@@ -9,7 +9,12 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::{Value, json};
 
 use crate::cli::{generated, program, rewake};
-use crate::http_client::{Answer, Client, eventually};
+use crate::http_client::{Answer, Client, eventually, post};
+
+/// Returns the address in the line with which a program says where it listens.
+pub fn address_in(line: &str) -> Option<SocketAddr> {
+    line.trim_end().strip_prefix("listening on http://")?.parse().ok()
+}
 
 /// A program that serves a node; killed when it is dropped.
 pub struct Running {
@@ -27,9 +32,7 @@ impl Running {
         let mut out = BufReader::with_capacity(1, child.stdout.take().expect("a pipe"));
         out.read_line(&mut line).expect("a line");
         child.stdout = Some(out.into_inner());
-        let address = line.trim_end().strip_prefix("listening on http://");
-        let address = address.and_then(|address| address.parse().ok());
-        let address = address.unwrap_or_else(|| panic!("no address in {line:?}"));
+        let address = address_in(&line).unwrap_or_else(|| panic!("no address in {line:?}"));
         Self { child, address }
     }
 
@@ -50,11 +53,7 @@ impl Running {
     }
 
     pub fn post(&self, path: &str, body: &str) -> Answer {
-        self.ask(&format!(
-            "POST {path} HTTP/1.1\r\ncontent-type: application/json\r\nconnection: close\r\n\
-             content-length: {}\r\n\r\n{body}",
-            body.len()
-        ))
+        self.ask(&post(path, body))
     }
 
     pub fn submit(&self, body: &Value) -> Answer {
@@ -87,9 +86,7 @@ impl Running {
 
     /// Gets an address once, if it is answered.
     pub fn try_get(&self, path: &str) -> Option<Answer> {
-        let mut client = self.client();
-        let request = format!("GET {path} HTTP/1.1\r\nconnection: close\r\n\r\n");
-        if client.try_send(request.as_bytes()) { client.answer() } else { None }
+        self.client().try_ask(&format!("GET {path} HTTP/1.1\r\nconnection: close\r\n\r\n"))
     }
 
     /// Kills it; says whether it lived until then, and that the signal was its end.

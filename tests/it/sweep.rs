@@ -17,7 +17,8 @@ use rewake::store::Problem;
 use rewake::types::{Digest, TxId};
 
 use crate::crash_points::{STRACE, has_strace};
-use crate::http_client::try_post;
+use crate::http_client::{Client, post};
+use crate::http_node::address_in;
 use crate::kill::{check, check_sums};
 use crate::nodes::{Node, fill};
 use crate::scripted::{await_unlocked, blocks};
@@ -237,8 +238,8 @@ fn hit(work: &Work, call: &str, fault: Fault, number: usize) -> Option<bool> {
     assert!(ended_well || fault != Fault::Lie, "{at}: {status:?} {said}");
     if node.dir.file("LOCK").exists() {
         // The tracer may be gone before the last thread of the program is.
-        let is_open = || !matches!(node.dir.open(), Err(error) if error.problem == Problem::Busy);
-        if !is_open() {
+        let is_busy = node.dir.open().is_err_and(|error| error.problem == Problem::Busy);
+        if is_busy {
             await_unlocked(&node);
         }
     }
@@ -260,15 +261,18 @@ fn serve_until(data: &Path, call: &str, number: usize) -> (Vec<TxId>, bool) {
     let mut child = traced.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it runs");
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     let told = lines.next().and_then(Result::ok).unwrap_or_default();
-    let address = told.strip_prefix("listening on http://").and_then(|text| text.parse().ok());
     let acknowledged = Mutex::new(Vec::new());
-    if let Some(address) = address {
+    if let Some(address) = address_in(&told) {
         std::thread::scope(|scope| {
             for from in 1..=CLIENTS {
                 let acknowledged = &acknowledged;
                 scope.spawn(move || {
                     let mut nonce = 0;
-                    while let Some(answer) = try_post(address, &transfer(from, nonce)) {
+                    let ask = |nonce| {
+                        let request = post("/v1/transactions", &transfer(from, nonce));
+                        Client::try_connect(address)?.try_ask(&request)
+                    };
+                    while let Some(answer) = ask(nonce) {
                         // Until it is ready it says so and takes nothing.
                         if answer.status == 200 {
                             let id = answer.json()["id"].as_str().expect("a name").to_owned();

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use crate::block::BlockRow;
 use crate::state::{Change, ChangeSet, MemoryState, StateError, StateRead, scan_layered};
-use crate::store::Store;
+use crate::store::{Store, StoredRow};
 use crate::types::{Bytes, Height};
 
 /// A state of the node's past.
@@ -49,7 +49,7 @@ impl<'a> Undone<'a> {
         let mut reached = None;
         let mut blocks = 0u64;
         let mut next = store.main().stored_head().unwrap_or(None);
-        while let Some((row, _)) = next.filter(|(row, _)| row.order.height >= first) {
+        while let Some(StoredRow { row, .. }) = next.filter(|next| next.row.order.height >= first) {
             let height = row.order.height;
             let Some(changes) = stored_changes(store, &row) else { break };
             for Change { key, before, after } in changes.changes() {

@@ -2,7 +2,7 @@
 
 use crate::audit::finding::{Finding, Findings, What};
 use crate::block::BlockRow;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, StoredRow};
 use crate::types::{Digest, Height};
 
 /// A walk through the rows of a range of heights.
@@ -23,10 +23,10 @@ impl<'a> Rows<'a> {
     pub(super) fn new(
         store: &'a Store,
         (first, last): (Height, Height),
-        before: Option<(BlockRow, Digest)>,
+        before: Option<StoredRow>,
     ) -> Self {
         let parents = match before {
-            Some((row, digest)) => vec![digest, row.digest()],
+            Some(StoredRow { row, digest, .. }) => vec![digest, row.digest()],
             None => vec![Digest::ZERO],
         };
         let lost = Vec::new();
@@ -60,7 +60,7 @@ impl<'a> Rows<'a> {
         }
         // Bound first: a guard in the head of a match would be held in its arms, which read the table again.
         let read = self.store.main().stored_block_from(self.next);
-        let (row, digest) = match read {
+        let StoredRow { row, digest, tag_holds } = match read {
             Ok(found) => found?,
             Err(error) => self.read_beyond(&error, findings)?,
         };
@@ -74,6 +74,10 @@ impl<'a> Rows<'a> {
             let finding = Finding::digests(What::RowDigest, computed, digest);
             findings.add(finding.at_block(height));
         }
+        if !tag_holds {
+            let finding = Finding::new(What::RowDigest, "the tag of the row", "another tag");
+            findings.add(finding.at_block(height));
+        }
         if let Some(expected) = self.parents.first()
             && !self.parents.contains(&row.parent)
         {
@@ -85,11 +89,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Tries ever farther above a row that cannot be read.
-    fn read_beyond(
-        &mut self,
-        error: &StoreError,
-        findings: &mut Findings,
-    ) -> Option<(BlockRow, Digest)> {
+    fn read_beyond(&mut self, error: &StoreError, findings: &mut Findings) -> Option<StoredRow> {
         let first = self.next;
         let (mut from, mut step) = (after(first, 1), 1u64);
         let mut found = None;
@@ -101,7 +101,7 @@ impl<'a> Rows<'a> {
             from = after(from, step);
             step = step.saturating_mul(2);
         }
-        let next = found.as_ref().map(|(row, _)| row.order.height.get().saturating_sub(1));
+        let next = found.as_ref().map(|found| found.row.order.height.get().saturating_sub(1));
         let last = Height(next.unwrap_or(self.last.get()).min(self.last.get()));
         let expected = format!("rows of blocks {} to {}", first.get(), last.get());
         findings.add(Finding::new(What::RowLost, expected, error.to_string()).at_block(first));

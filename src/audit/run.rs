@@ -119,7 +119,7 @@ impl<'a> Run<'a> {
         // A head that cannot be read is found again, and reported, by the walk through the rows.
         let head_row = store.main().stored_head();
         let head = match &head_row {
-            Ok(row) => row.as_ref().map(|(row, _)| row.order.height),
+            Ok(head) => head.as_ref().map(|head| head.row.order.height),
             Err(_) => Some(Height::MAX),
         };
         let first = range.from.unwrap_or(Height::GENESIS);
@@ -146,11 +146,11 @@ impl<'a> Run<'a> {
                 History::new(Base::Undone(undone.state), undone.first, lanes)
             }
         };
-        let after = before.as_ref().map_or(LogHead::EMPTY, |(row, _)| LogHead {
-            seq: row.order.seq.get(),
-            chain: row.order.chain,
+        let after = before.as_ref().map_or(LogHead::EMPTY, |before| LogHead {
+            seq: before.row.order.seq.get(),
+            chain: before.row.order.chain,
         });
-        let height = before.as_ref().map(|(row, _)| row.order.height);
+        let height = before.as_ref().map(|before| before.row.order.height);
         let walk = LogWalk::new(store, &WalkStart { after, height });
         let rows = Rows::new(store, (first, last), before);
         let (quarantine, totals) = (SeenRows::default(), Totals::default());
@@ -269,6 +269,13 @@ impl<'a> Run<'a> {
         let head_digest = self.report.state_digest;
         self.report.state_entries = table::compare(self.store, base, head_digest, findings);
         self.compare_mempool(findings);
+        if let Err(error) = self.store.main().held() {
+            findings.add(Finding::new(
+                What::Quarantine,
+                "every row that is held",
+                error.to_string(),
+            ));
+        }
         self.walk.compare_index(findings);
         let first = self.walk.first();
         if let Some(confirmed) = self.confirmed {
@@ -285,7 +292,8 @@ impl<'a> Run<'a> {
     }
 
     fn compare_mempool(&self, findings: &mut Findings) {
-        let stored = match self.store.main().unordered() {
+        let main = self.store.main();
+        let stored = match main.stored_unordered() {
             Ok(stored) => stored,
             Err(error) => {
                 findings.add(Finding::new(What::Table, "the mempool", error.to_string()));
@@ -298,6 +306,10 @@ impl<'a> Run<'a> {
             table.insert(seq);
         }
         if table == self.mempool {
+            // Its rows are those that had to be there, so that their sum is what is wrong.
+            if let Err(error) = main.unordered() {
+                findings.add(Finding::new(What::Table, "the mempool", error.to_string()));
+            }
             return;
         }
         for seq in self.mempool.iter().filter(|seq| *seq >= first && !table.contains(*seq)) {
@@ -335,9 +347,9 @@ fn row_before(store: &Store, from: Option<Height>) -> Option<StoredRow> {
 /// It starts from the stored one where the head's row vouches for it, so that a damaged state entry is found by the
 /// scan alone; else from the table.
 fn lanes_before(store: &Store, undone: &UndoneTo<'_>, findings: &mut Findings) -> StateDigest {
-    let head = store.main().stored_head().ok().flatten().and_then(|(row, _)| row.state_digest);
+    let head = store.main().stored_head().ok().flatten().and_then(|head| head.row.state_digest);
     let stored = store.main().stored_lanes().ok().filter(|lanes| Some(lanes.digest()) == head);
-    let mut lanes = stored.unwrap_or_else(|| match TableScan::run(store, |_, _| {}) {
+    let mut lanes = stored.unwrap_or_else(|| match TableScan::run(store, |_, _, _| {}) {
         Ok(scan) => scan.lanes,
         Err(error) => {
             findings.add(Finding::new(What::Table, "the whole state table", error.to_string()));

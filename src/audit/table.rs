@@ -1,12 +1,10 @@
 //! Compares the state table with the state that history gives, and with the digest that is kept beside it.
 
-use rayon::prelude::*;
-
 use crate::audit::base::{Base, Undone};
 use crate::audit::compare::value_text;
 use crate::audit::finding::{Finding, Findings, What};
-use crate::state::{StateDigest, StateError, StateRead};
-use crate::store::Store;
+use crate::state::{StateDigest, StateRead};
+use crate::store::{Store, StoreError};
 use crate::types::{Bytes, Digest};
 
 /// Entries that are hashed at once.
@@ -22,14 +20,14 @@ pub(super) struct TableScan {
 }
 
 impl TableScan {
-    /// Scans the table and shows each entry.
+    /// Scans the table and shows each entry, and whether its tag vouches for it.
     pub(super) fn run(
         store: &Store,
-        mut each: impl FnMut(&Bytes, &Bytes),
-    ) -> Result<Self, StateError> {
+        mut each: impl FnMut(&Bytes, &Bytes, bool),
+    ) -> Result<Self, StoreError> {
         let mut scan = Self::default();
-        store.main().scan(&[], &mut |key, value| {
-            each(key, value);
+        store.main().stored_entries(|key, value, is_vouched_for| {
+            each(key, value, is_vouched_for);
             scan.entries = scan.entries.saturating_add(1);
             scan.pending.push((key.clone(), value.clone()));
             if scan.pending.len() >= LOT {
@@ -41,18 +39,7 @@ impl TableScan {
     }
 
     fn hash_pending(&mut self) {
-        let parts = self.pending.par_chunks(256).map(|part| {
-            let mut lanes = StateDigest::default();
-            for (key, value) in part {
-                lanes.add(key, value);
-            }
-            lanes
-        });
-        let sum = parts.reduce(StateDigest::default, |mut sum, part| {
-            sum.merge(&part);
-            sum
-        });
-        self.lanes.merge(&sum);
+        self.lanes.add_all(&self.pending);
         self.pending.clear();
     }
 }
@@ -64,10 +51,18 @@ pub(super) fn compare(
     head_digest: Option<Digest>,
     findings: &mut Findings,
 ) -> u64 {
+    let mut unvouched = Vec::new();
+    let mut vouch = |key: &Bytes, is_vouched_for: bool| {
+        if !is_vouched_for {
+            let finding = Finding::new(What::StateEntry, "the tag of its value", "another tag");
+            unvouched.push(finding.at_key(key));
+        }
+    };
     let scanned = match base {
         Some(Base::Memory(state)) => {
             let mut expected = state.entries().peekable();
-            let scanned = TableScan::run(store, |key, value| {
+            let scanned = TableScan::run(store, |key, value, is_vouched_for| {
+                vouch(key, is_vouched_for);
                 while let Some((missing, value)) = expected.next_if(|(next, _)| *next < key) {
                     findings.add(entry(missing, Some(value), None));
                 }
@@ -83,10 +78,11 @@ pub(super) fn compare(
         }
         Some(Base::Undone(state)) => {
             findings.extend(differing(state, store));
-            TableScan::run(store, |_, _| {})
+            TableScan::run(store, |key, _, is_vouched_for| vouch(key, is_vouched_for))
         }
-        None => TableScan::run(store, |_, _| {}),
+        None => TableScan::run(store, |key, _, is_vouched_for| vouch(key, is_vouched_for)),
     };
+    findings.extend(unvouched);
     match scanned {
         Ok(scan) => {
             compare_digests(store, &scan, head_digest, findings);
@@ -104,7 +100,7 @@ fn differing(state: &Undone<'_>, store: &Store) -> Vec<Finding> {
     let mut keys: Vec<_> = state.past.iter().collect();
     keys.sort_unstable();
     let main = store.main();
-    // A key that cannot be read ends the scan of the whole table as well, which says so.
+    // A key that cannot be read is named by the scan of the whole table.
     let compared = keys.into_iter().filter_map(|(key, expected)| {
         let found = main.get(key).ok()?;
         (found != *expected).then(|| entry(key, expected.as_ref(), found.as_ref()))

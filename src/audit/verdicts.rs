@@ -9,7 +9,7 @@ use crate::diff::Verdicts;
 use crate::event::{EventBody, Ruling};
 use crate::exec::Rulings;
 use crate::machine::TxInput;
-use crate::store::{QuarantineRow, Store};
+use crate::store::{QuarantineRow, Store, StoredRow};
 use crate::types::{Height, Seq};
 
 /// The rows that were seen, for the comparison with all verdicts at the end.
@@ -30,7 +30,7 @@ impl SeenRows {
         findings: &mut Findings,
     ) -> Rulings {
         let height = stored.row.order.height;
-        let rows = match store.main().quarantine(Some(height)) {
+        let rows = match store.main().stored_quarantine(height) {
             Ok(rows) => rows,
             Err(error) => {
                 let finding = Finding::new(What::Table, "rows of quarantine", error.to_string());
@@ -40,7 +40,11 @@ impl SeenRows {
         };
         let said = receipts_say(stored, txs);
         let mut rulings = Rulings::new();
-        for row in &rows {
+        for (row, tag_holds) in &rows {
+            if !tag_holds {
+                let finding = Finding::new(What::Quarantine, "the tag of its row", "another tag");
+                findings.add(finding.at_block(height).at_event(row.entry.tx));
+            }
             let (tx, verdict) = (row.entry.tx, row.entry.verdict);
             match verdict_reason(store, tx, verdict) {
                 Ok(reason) => drop(rulings.insert(tx, reason)),
@@ -59,7 +63,7 @@ impl SeenRows {
                 findings.add(finding.at_block(height).at_event(tx));
             }
         }
-        self.rows.extend(rows);
+        self.rows.extend(rows.into_iter().map(|(row, _)| row));
         rulings
     }
 
@@ -129,7 +133,7 @@ fn block_kept_out_of(
     first: Seq,
 ) -> Option<Height> {
     let mut next = store.main().stored_head().ok().flatten();
-    while let Some((row, _)) = next.filter(|(row, _)| row.order.seq >= first) {
+    while let Some(StoredRow { row, .. }) = next.filter(|next| next.row.order.seq >= first) {
         let order = &row.order;
         if verdicts.quarantine(order.seq, tx).is_some_and(|(seq, _)| seq == verdict) {
             let txs = store.main().body(order.height).ok().and_then(|body| body.tx_seqs().ok());

@@ -324,7 +324,7 @@ impl Staging<'_> {
 
     /// Says whether a verdict before the backlog holds a transaction.
     fn is_held(&self, tx: Seq) -> Result<bool, StoreError> {
-        Ok(self.store.main().quarantine(None)?.iter().any(|row| row.entry.tx == tx))
+        Ok(self.store.main().held()?.iter().any(|row| row.entry.tx == tx))
     }
 
     fn next(&self) -> Seq {

@@ -77,7 +77,7 @@ impl<'a> Quarantine<'a> {
     /// # Errors
     /// [`StoreError`] where the block table cannot be read.
     pub fn of(node: &'a Examined) -> Result<Self, StoreError> {
-        let rows = node.store.main().quarantine(None)?;
+        let rows = node.store.main().held()?;
         // A later row replaces an earlier one of the same transaction: rows ascend by height.
         let mut held: BTreeMap<_, _> = rows
             .into_iter()

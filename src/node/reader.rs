@@ -147,8 +147,8 @@ impl Reader {
             let Some(index) = self.index_in(&row, seq)? else { continue };
             let receipts = self.store.main().receipts(&row)?;
             let Some(receipt) = receipts.0.into_iter().nth(index) else { continue };
-            let may_follow = matches!(receipt.status, Status::Quarantined(_))
-                && self.is_released(height, seq)?;
+            let may_follow =
+                matches!(receipt.status, Status::Quarantined(_)) && self.is_released(&row, seq)?;
             let index = u32::try_from(index).unwrap_or(u32::MAX);
             found = Some(Place::Confirmed { height, index, receipt });
             if !may_follow {
@@ -173,8 +173,8 @@ impl Reader {
     }
 
     /// Says whether a transaction that a block kept out was released, and may be in a later block.
-    fn is_released(&self, height: Height, tx: Seq) -> Result<bool, StoreError> {
-        let rows = self.store.main().quarantine(Some(height))?;
+    fn is_released(&self, block: &BlockRow, tx: Seq) -> Result<bool, StoreError> {
+        let rows = self.store.main().quarantine(block)?;
         let settled = rows.iter().find(|row| row.entry.tx == tx).and_then(|row| row.settled);
         let Some(settled) = settled else { return Ok(false) };
         let verdict = self.store.log().body(settled)?;

@@ -109,7 +109,7 @@ fn reader(store: &Arc<Store>, first: &BlockRow, to: Height) -> Result<BlockReade
     let mut verdicts = Verdicts::default();
     let mut next = Some(first.clone());
     while let Some(row) = next.filter(|row| row.order.height <= to) {
-        for held in store.main().quarantine(Some(row.order.height))? {
+        for held in store.main().quarantine(&row)? {
             let body = store.log().body(held.entry.verdict)?;
             if let EventBody::Verdict(verdict) = body {
                 verdicts.add(held.entry.verdict, verdict.tx, verdict.ruling);

@@ -3,9 +3,11 @@
 //! LtHash16 over the extended output of BLAKE3 (Bellare and Micciancio 1997; Lewi, Kim, Maykov and Weis 2019): each
 //! entry is expanded to 1,024 sixteen-bit lanes, and lanes are added modulo 2^16. Adding and removing commute.
 
+use rayon::prelude::*;
+
 use crate::codec::{Writer, count};
 use crate::state::ChangeSet;
-use crate::types::Digest;
+use crate::types::{Bytes, Digest};
 
 const LANES: usize = 1024;
 
@@ -40,17 +42,28 @@ impl StateDigest {
 
     /// Brings the digest from before a change set to after it.
     pub fn apply(&mut self, changes: &ChangeSet) {
-        use rayon::prelude::*;
+        self.merge_all(changes.changes(), |delta, change| {
+            if let Some(before) = &change.before {
+                delta.remove(&change.key, before);
+            }
+            if let Some(after) = &change.after {
+                delta.add(&change.key, after);
+            }
+        });
+    }
+
+    /// Adds many entries of the state.
+    pub fn add_all(&mut self, entries: &[(Bytes, Bytes)]) {
+        self.merge_all(entries, |delta, (key, value)| delta.add(key, value));
+    }
+
+    /// Takes in many things on every core.
+    fn merge_all<T: Sync>(&mut self, items: &[T], take: impl Fn(&mut Self, &T) + Sync) {
         // A few hundred expansions are what one hand-over to another core costs.
-        let parts = changes.changes().par_chunks(512).map(|part| {
+        let parts = items.par_chunks(512).map(|part| {
             let mut delta = Self::default();
-            for change in part {
-                if let Some(before) = &change.before {
-                    delta.remove(&change.key, before);
-                }
-                if let Some(after) = &change.after {
-                    delta.add(&change.key, after);
-                }
+            for item in part {
+                take(&mut delta, item);
             }
             delta
         });

@@ -6,6 +6,7 @@ use crate::block::{BlockRow, Counts, OrderRef, Receipts};
 use crate::codec::{CodecError, Reader, Writer};
 use crate::event::{decode_seqs, encode_seqs};
 use crate::state::ChangeSet;
+use crate::store::tag;
 use crate::types::{Bytes, Digest, Height, Seq, UnixMillis};
 
 /// The large parts of a block, as canonical bytes.
@@ -77,7 +78,7 @@ pub struct QuarantineWrite {
 }
 
 const COLUMNS: &str = "height, order_seq, order_chain, parent, header, txs, applied, rejected, \
-     quarantined, receipts_digest, changes_digest, digest, committed, state_digest";
+     quarantined, receipts_digest, changes_digest, digest, committed, state_digest, tag";
 
 /// Which of several rows to find.
 #[derive(Clone, Copy, Debug)]
@@ -90,8 +91,16 @@ pub(crate) enum Find {
     AtOrBelow(Height),
 }
 
-/// A row as it is stored: what it says, and the digest that stands beside it.
-pub type StoredRow = (BlockRow, Digest);
+/// A row as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRow {
+    /// What it says.
+    pub row: BlockRow,
+    /// The digest that stands beside it.
+    pub digest: Digest,
+    /// Whether its tag vouches for that digest and for what the digest leaves out.
+    pub tag_holds: bool,
+}
 
 pub(crate) fn find(sql: &Connection, which: Find) -> rusqlite::Result<Option<StoredRow>> {
     let (tail, height) = match which {
@@ -128,7 +137,9 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<Option<StoredRow>> {
         committed: UnixMillis(row.get(12)?),
         state_digest: row.get::<_, Option<[u8; 32]>>(13)?.map(Digest),
     };
-    Ok(Some((block, digest(11)?)))
+    let digest = digest(11)?;
+    let tag_holds = row.get::<_, i64>(14)? == tag::of_row(&block, &digest);
+    Ok(Some(StoredRow { row: block, digest, tag_holds }))
 }
 
 pub(crate) fn read_body(sql: &Connection, height: Height) -> rusqlite::Result<Option<BlockBody>> {
@@ -141,8 +152,9 @@ pub(crate) fn read_body(sql: &Connection, height: Height) -> rusqlite::Result<Op
 
 pub(crate) fn insert(sql: &Connection, block: &BlockWrite) -> rusqlite::Result<()> {
     let BlockWrite { row, body } = block;
+    let digest = row.digest();
     sql.prepare_cached(&format!(
-        "INSERT INTO block ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+        "INSERT INTO block ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
     ))?
     .execute(params![
         row.order.height.get(),
@@ -156,9 +168,10 @@ pub(crate) fn insert(sql: &Connection, block: &BlockWrite) -> rusqlite::Result<(
         row.counts.quarantined,
         row.receipts_digest.0,
         row.changes_digest.0,
-        row.digest().0,
+        digest.0,
         row.committed.0,
         row.state_digest.map(|digest| digest.0),
+        tag::of_row(row, &digest),
     ])?;
     if planted!("bodies_in_a_transaction_of_their_own") {
         sql.execute_batch("COMMIT; BEGIN IMMEDIATE")?;
@@ -168,4 +181,17 @@ pub(crate) fn insert(sql: &Connection, block: &BlockWrite) -> rusqlite::Result<(
     )?
     .execute(params![row.order.height.get(), body.txs, body.receipts, body.changes])
     .map(drop)
+}
+
+/// Notes the digest of the whole state after a block that was just written.
+pub(crate) fn set_state_digest(
+    sql: &Connection,
+    row: &BlockRow,
+    digest: Digest,
+) -> rusqlite::Result<()> {
+    let row = BlockRow { state_digest: Some(digest), ..row.clone() };
+    let tag = tag::of_row(&row, &row.digest());
+    sql.prepare_cached("UPDATE block SET state_digest = ?2, tag = ?3 WHERE height = ?1")?
+        .execute(params![row.order.height.get(), digest.0, tag])
+        .map(drop)
 }

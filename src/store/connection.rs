@@ -61,12 +61,25 @@ impl Database {
             renew::renew(medium, file)?;
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
-        let database = Self::connect(medium, file, flags, schema, durability)?;
+        let mut database = Self::connect(medium, file, flags, schema, durability)?;
         if database.on(|sql| sql.is_readonly("main"))? {
             return Err(StoreError::new(file, Problem::ReadOnly));
         }
-        migrate::verify(&database, schema)?;
+        if migrate::verify(&database, schema)? {
+            database.bring_forward(schema)?;
+            migrate::verify(&database, schema)?;
+        }
         Ok(database)
+    }
+
+    /// Brings a database of an older version to the newest.
+    fn bring_forward(&mut self, schema: &Schema) -> Result<(), StoreError> {
+        // It may touch every page, more than memory need hold.
+        self.on(|sql| sql.execute_batch("PRAGMA cache_spill = 1"))?;
+        // CRASH: before its commit is on the disk the database is of the old version, and this is done again.
+        self.transaction(|sql| migrate::apply(sql, schema))?;
+        self.checkpoint()?;
+        self.set("cache_spill", "0")
     }
 
     fn connect(

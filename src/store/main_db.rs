@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
 use crate::block::{BlockRow, Receipts};
 use crate::fail_point::Point;
@@ -11,7 +11,8 @@ use crate::state::{StateDigest, StateError, StateRead};
 use crate::store::blocks::{self, BlockBody, BlockWrite, Find, QuarantineWrite, StoredRow};
 use crate::store::connection::{Database, Durability, pass};
 use crate::store::medium::Medium;
-use crate::store::{Problem, StoreError, migrate};
+use crate::store::quarantine::{self, QuarantineRow};
+use crate::store::{Problem, StoreError, entries, migrate, waiting};
 use crate::types::{Bytes, Digest, Height, Seq};
 
 /// The open block table with the state.
@@ -37,15 +38,6 @@ pub struct Batch {
     pub settled: Vec<(Seq, Seq)>,
     /// Version of the machine that executed the blocks.
     pub machine_version: u32,
-}
-
-/// A quarantined transaction of a confirmed block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QuarantineRow {
-    /// The transaction, its block and the verdict.
-    pub entry: QuarantineWrite,
-    /// Position of the verdict that released or discarded it.
-    pub settled: Option<Seq>,
 }
 
 impl Main {
@@ -163,8 +155,7 @@ impl Main {
     /// [`StoreError`] where it cannot be read or is not that of the checkpoint's row.
     pub fn lanes(&self) -> Result<StateDigest, StoreError> {
         let lanes = self.stored_lanes()?;
-        let said = self.database.on(|sql| blocks::find(sql, Find::Last))?;
-        let said = said.and_then(|(row, _)| row.state_digest);
+        let said = self.head()?.and_then(|row| row.state_digest);
         if said.is_some_and(|said| said != lanes.digest()) {
             let text = "the lanes of the state digest are not those of the last block".to_owned();
             return Err(StoreError::new(&self.database.file, Problem::Damaged(text)));
@@ -189,39 +180,51 @@ impl Main {
     /// Returns the transactions that were received before the checkpoint and are in no block, ascending.
     ///
     /// # Errors
-    /// [`StoreError`] where they cannot be read.
+    /// [`StoreError`] where they cannot be read, or are not all that were written.
     pub fn unordered(&self) -> Result<Vec<Seq>, StoreError> {
-        self.database.on(|sql| {
-            let mut statement = sql.prepare("SELECT seq FROM unordered ORDER BY seq")?;
-            let rows = statement.query_map([], |row| row.get(0).map(Seq::new))?;
-            rows.filter_map(Result::transpose).collect()
-        })
+        self.database.on(waiting::read)
     }
 
-    /// Returns the quarantined transactions of one block, or with `None` those of all blocks that are still held.
+    /// Returns the same as they are stored, whether or not their tags add up.
     ///
     /// # Errors
     /// [`StoreError`] where they cannot be read.
-    pub fn quarantine(&self, block: Option<Height>) -> Result<Vec<QuarantineRow>, StoreError> {
-        let filter = match block {
-            Some(_) => "height = ?1",
-            None => "settled_seq IS NULL AND height >= ?1",
-        };
-        self.database.on(|sql| {
-            let mut statement = sql.prepare_cached(&format!(
-                "SELECT tx_seq, height, verdict_seq, settled_seq FROM quarantine WHERE {filter} ORDER BY height, tx_seq"
-            ))?;
-            let rows = statement.query_map([block.unwrap_or_default().get()], |row| {
-                let (tx, verdict) = (Seq::new(row.get(0)?), Seq::new(row.get(2)?));
-                let height = Height(row.get(1)?);
-                let settled = row.get::<_, Option<u64>>(3)?.and_then(Seq::new);
-                Ok(tx.zip(verdict).map(|(tx, verdict)| QuarantineRow {
-                    entry: QuarantineWrite { tx, height, verdict },
-                    settled,
-                }))
-            })?;
-            rows.filter_map(Result::transpose).collect()
-        })
+    pub fn stored_unordered(&self) -> Result<Vec<Seq>, StoreError> {
+        self.database.on(waiting::stored)
+    }
+
+    /// Returns the quarantined transactions of all blocks that are still held.
+    ///
+    /// # Errors
+    /// [`StoreError`] where they cannot be read, or are not all that were written.
+    pub fn held(&self) -> Result<Vec<QuarantineRow>, StoreError> {
+        self.database.on(quarantine::held)
+    }
+
+    /// Returns the quarantined transactions of a block.
+    ///
+    /// # Errors
+    /// [`StoreError`] where they cannot be read, or are not all that were written.
+    pub fn quarantine(&self, block: &BlockRow) -> Result<Vec<QuarantineRow>, StoreError> {
+        let height = block.order.height;
+        let stored = self.stored_quarantine(height)?;
+        let is_sound = crate::codec::count(stored.len()) == block.counts.quarantined
+            && stored.iter().all(|(_, tag_holds)| *tag_holds);
+        if is_sound || planted!("quarantine_rows_not_checked") {
+            return Ok(stored.into_iter().map(|(row, _)| row).collect());
+        }
+        Err(self.damaged(height, "has other rows of quarantine than were written"))
+    }
+
+    /// Returns the quarantined transactions of a block as they are stored, and of each whether its tag vouches for it.
+    ///
+    /// # Errors
+    /// [`StoreError`] where they cannot be read.
+    pub fn stored_quarantine(
+        &self,
+        height: Height,
+    ) -> Result<Vec<(QuarantineRow, bool)>, StoreError> {
+        self.database.on(|sql| quarantine::of_block(sql, height))
     }
 
     /// Writes a batch in one transaction. `lanes` gives the accumulator under the state digest after its last block;
@@ -243,15 +246,13 @@ impl Main {
             if planted!("block_rows_in_a_transaction_of_their_own") {
                 sql.execute_batch("COMMIT; BEGIN IMMEDIATE")?;
             }
-            write_state(sql, batch)?;
+            entries::write(sql, &batch.state)?;
             pass(Point::CommitState)?;
-            write_mempool(sql, batch)?;
-            write_quarantine(sql, batch)?;
+            waiting::write(sql, &batch.ordered, &batch.received)?;
+            quarantine::write(sql, &batch.quarantined, &batch.settled)?;
             let lanes = lanes();
             if let Some(last) = batch.blocks.last() {
-                let height = last.row.order.height.get();
-                sql.prepare_cached("UPDATE block SET state_digest = ?2 WHERE height = ?1")?
-                    .execute(params![height, lanes.digest().0])?;
+                blocks::set_state_digest(sql, &last.row, lanes.digest())?;
             }
             sql.prepare_cached("UPDATE main SET lanes = ?1, machine_version = ?2")?
                 .execute(params![lanes.to_bytes(), batch.machine_version])?;
@@ -279,6 +280,22 @@ impl Main {
         self.database.flaws()
     }
 
+    /// Visits every entry of the state, ascending by key, and says of each whether its tag vouches for it.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the table cannot be read.
+    pub fn stored_entries(
+        &self,
+        mut each: impl FnMut(&Bytes, &Bytes, bool),
+    ) -> Result<(), StoreError> {
+        self.database.on(|sql| {
+            entries::visit_from(sql, &[], |key, value, is_vouched_for| {
+                each(key, value, is_vouched_for);
+                Ok(true)
+            })
+        })
+    }
+
     /// Names a block whose bytes are not canonical.
     #[must_use]
     pub fn codec(&self, height: Height, error: crate::codec::CodecError) -> StoreError {
@@ -287,100 +304,31 @@ impl Main {
     }
 
     fn verified(&self, which: Find) -> Result<Option<BlockRow>, StoreError> {
-        match self.database.on(|sql| blocks::find(sql, which))? {
-            Some((row, digest)) if row.digest() == digest || planted!("row_digest_not_checked") => {
-                Ok(Some(row))
-            }
-            Some((row, _)) => Err(self.damaged(row.order.height, "does not match its own digest")),
-            None => Ok(None),
+        let Some(stored) = self.database.on(|sql| blocks::find(sql, which))? else {
+            return Ok(None);
+        };
+        let StoredRow { row, digest, tag_holds } = stored;
+        if row.digest() != digest && !planted!("row_digest_not_checked") {
+            return Err(self.damaged(row.order.height, "does not match its own digest"));
         }
+        if !tag_holds && !planted!("row_tag_not_checked") {
+            return Err(self.damaged(row.order.height, "does not match its tag"));
+        }
+        Ok(Some(row))
     }
 
     fn damaged(&self, height: Height, what: &str) -> StoreError {
         let text = format!("block {} {what}", height.get());
         StoreError::new(&self.database.file, Problem::Damaged(text))
     }
-
-    fn scan_state(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&Bytes, &Bytes),
-    ) -> Result<(), StoreError> {
-        self.database.on(|sql| {
-            let mut statement =
-                sql.prepare_cached("SELECT key, value FROM state WHERE key >= ?1 ORDER BY key")?;
-            let mut rows = statement.query([prefix])?;
-            while let Some(row) = rows.next()? {
-                let key = row.get_ref(0)?.as_blob()?;
-                if !key.starts_with(prefix) {
-                    break;
-                }
-                visit(&key.into(), &row.get_ref(1)?.as_blob()?.into());
-            }
-            Ok(())
-        })
-    }
-
-    fn read_state(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.database.on(|sql| {
-            sql.prepare_cached("SELECT value FROM state WHERE key = ?1")?
-                .query_row([key], |row| Ok(Bytes::from(row.get_ref(0)?.as_blob()?)))
-                .optional()
-        })
-    }
 }
 
 impl StateRead for Main {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
-        Ok(self.read_state(key)?)
+        Ok(self.database.on(|sql| entries::read(sql, key))?)
     }
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&Bytes, &Bytes)) -> Result<(), StateError> {
-        Ok(self.scan_state(prefix, visit)?)
+        Ok(self.database.on(|sql| entries::visit(sql, prefix, visit))?)
     }
-}
-
-fn write_state(sql: &Connection, batch: &Batch) -> rusqlite::Result<()> {
-    let mut put = sql.prepare_cached(
-        "INSERT INTO state (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-    )?;
-    let mut delete = sql.prepare_cached("DELETE FROM state WHERE key = ?1")?;
-    for (key, value) in &batch.state {
-        match value {
-            Some(value) => put.execute(params![&**key, &**value])?,
-            None if planted!("deletions_dropped") => 0,
-            None => delete.execute(params![&**key])?,
-        };
-    }
-    Ok(())
-}
-
-fn write_mempool(sql: &Connection, batch: &Batch) -> rusqlite::Result<()> {
-    let mut leave = sql.prepare_cached("DELETE FROM unordered WHERE seq = ?1")?;
-    for seq in batch.ordered.iter().filter(|_| !planted!("mempool_keeps_what_was_ordered")) {
-        leave.execute([seq.get()])?;
-    }
-    let mut join = sql.prepare_cached("INSERT INTO unordered (seq) VALUES (?1)")?;
-    for seq in &batch.received {
-        join.execute([seq.get()])?;
-    }
-    Ok(())
-}
-
-fn write_quarantine(sql: &Connection, batch: &Batch) -> rusqlite::Result<()> {
-    let mut hold = sql.prepare_cached(
-        "INSERT INTO quarantine (tx_seq, height, verdict_seq) VALUES (?1, ?2, ?3)",
-    )?;
-    for entry in &batch.quarantined {
-        hold.execute(params![entry.tx.get(), entry.height.get(), entry.verdict.get()])?;
-    }
-    // A transaction that was released and is quarantined once more is held by the later verdict.
-    let mut settle = sql.prepare_cached(
-        "UPDATE quarantine SET settled_seq = ?2 \
-         WHERE tx_seq = ?1 AND verdict_seq < ?2 AND settled_seq IS NULL",
-    )?;
-    for (tx, verdict) in batch.settled.iter().filter(|_| !planted!("settlements_dropped")) {
-        settle.execute(params![tx.get(), verdict.get()])?;
-    }
-    Ok(())
 }

@@ -206,7 +206,9 @@ fn a_missing_and_an_extra_entry_of_the_state_are_named_by_their_keys() {
     let (genesis, later) = findings_after(&extra);
     assert_eq!((genesis[0].key.as_deref(), genesis[0].what), (Some("7a"), What::StateEntry));
     // From a height, a key that no block of the range touches is seen by the scan only.
-    assert!(later.iter().all(|finding| finding.what == What::StateLanes), "{later:?}");
+    let kinds: Vec<_> = later.iter().map(|finding| finding.what).collect();
+    assert_eq!(kinds, [What::StateEntry, What::StateLanes, What::StateLanes], "{later:?}");
+    assert_eq!(later[0].expected, "the tag of its value");
 }
 
 #[test]
@@ -255,9 +257,11 @@ fn a_flipped_byte_in_a_block_row_is_named_by_its_column() {
     let with_digest = "SELECT min(height) FROM block WHERE state_digest IS NOT NULL AND height > 6";
     let damage = flip("main.db", "block", "state_digest", &format!("height = ({with_digest})"), 3);
     let (genesis, later) = findings_after(&damage);
-    assert_eq!(genesis.len(), 1, "{genesis:?}");
-    assert_eq!(genesis[0].what, What::StateDigest);
+    let kinds: Vec<_> = genesis.iter().map(|finding| finding.what).collect();
+    assert_eq!(kinds, [What::RowDigest, What::StateDigest], "{genesis:?}");
     assert_eq!(genesis, later);
+    let time = sql("main.db", "UPDATE block SET committed = committed + 1 WHERE height = 7");
+    check(&time, Some(7), &[What::RowDigest]);
 }
 
 #[test]
@@ -478,6 +482,10 @@ fn the_confirmed_mempool_is_held_against_the_log() {
     let extra = sql("main.db", format!("INSERT INTO unordered (seq) VALUES ({})", 2 + 18 * 11));
     let found = check(&extra, None, &[What::Mempool]);
     assert_eq!(found[0].seq, Seq::new(2 + 18 * 11));
+    let sum = sql("main.db", "UPDATE main SET unordered_tag = unordered_tag + 1");
+    check(&sum, None, &[What::Table]);
+    let held = sql("main.db", "UPDATE main SET held_tag = held_tag + 1");
+    check(&held, None, &[What::Quarantine]);
 }
 
 /// All rows of the tables that an audit vouches for, as text.
@@ -607,7 +615,7 @@ fn quarantined_transactions_are_kept_out_again_and_their_rows_are_held_against_t
     node.append(vec![order(2, &[id])]);
     node.recover();
     // The later verdict holds it: the release came before.
-    let held = node.examine().expect("a sound node").store.main().quarantine(None).expect("rows");
+    let held = node.examine().expect("a sound node").store.main().held().expect("rows");
     assert_eq!(held.iter().map(|row| row.entry.height.get()).collect::<Vec<_>>(), [2]);
     let sound = machine(&node, "probe");
     let report = run(&node.dir, &sound, AuditRange::default());

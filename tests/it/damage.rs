@@ -10,11 +10,7 @@
 //! - *harmless*: the bytes mean nothing, or nothing that is answered.
 //! - *on reading*: who asks for what is damaged gets an error; so does the audit.
 //! - *found by audit*: start-up does not read it, since its cost must not grow with what is confirmed; the audit names it.
-//!   Until then a running node may answer from it only where nothing beside it vouches for it: [`UNVOUCHED`].
-//! - *executed upon*: a damaged value of the state was read by the blocks that recovery executed. The audit names what they
-//!   did; the log is untouched, and a block table that is made again from it is sound.
-//! - *time of commit*: a block row's note of when it was written says something else. Nothing vouches for it, and nothing
-//!   follows from it.
+//!   Until then a running node answers nothing from it, or an error.
 //! - *an older node*: log and witness went back together, to where the block table agrees with them. Nothing within the
 //!   directory can tell this from the node that it once was, and it answers as that did.
 //!
@@ -43,14 +39,12 @@ enum Class {
     Harmless,
     OnReading,
     FoundByAudit,
-    ExecutedUpon,
-    TimeOfCommit,
     OlderNode,
     Silent,
 }
 
-/// What a running node may answer from damage that only the audit finds.
-const UNVOUCHED: [&str; 4] = ["state", "state digest of a block", "mempool", "does not come up"];
+/// A node that is damaged where recovery does not look may refuse to come up later.
+const REFUSES: &str = "does not come up";
 
 struct Verdict {
     class: Class,
@@ -139,43 +133,22 @@ impl<'a> Judge<'a> {
                 let is_repaired = blocks != self.blocks;
                 Verdict::new(if is_repaired { Class::Repaired } else { Class::Harmless }, why)
             }
-            (["times of commit"], true) if unreadable == 0 => {
-                Verdict::new(Class::TimeOfCommit, why)
-            }
             (_, true) => Verdict::new(Class::Silent, why),
             ([], false) if unreadable > 0 => Verdict::new(Class::OnReading, why),
             (_, false) => {
                 let served = self.served(data_dir(&disk));
-                let is_vouched_for = served.iter().any(|part| !UNVOUCHED.contains(part));
-                let is_executed_upon = report.blocks > 0 && differing.contains(&"blocks");
-                let class = match (is_vouched_for, is_executed_upon) {
-                    (false, _) => Class::FoundByAudit,
-                    (true, true) if self.is_cured(&disk) => Class::ExecutedUpon,
-                    (true, _) => Class::Silent,
-                };
+                let answers_wrongly = served.iter().any(|part| *part != REFUSES);
+                let class = if answers_wrongly { Class::Silent } else { Class::FoundByAudit };
                 Verdict { class, why: format!("{served:?} answered, {why}"), served }
             }
         }
-    }
-
-    /// Says whether a block table that is made again from the log is a sound one.
-    fn is_cured(&self, disk: &Disk) -> bool {
-        let mut rest = files(disk);
-        rest.retain(|name, _| !name.starts_with("main.db"));
-        let disk = Disk::new(image(&rest), Settings::default());
-        let repairs = Repairs { rebuild_main: true, ..Repairs::default() };
-        let node = examine(&data_dir(&disk), &(self.golden.registry)(), repairs);
-        let recovered = node.map(|node| Recovery::new(node, singly()).run());
-        let Ok(Ok((node, _))) = recovered else { return false };
-        let found = Answers::read(&node, Some(&self.golden.expected));
-        found.unreadable() == 0 && found.differing(&self.golden.expected).is_empty()
     }
 
     /// Asks a node that runs on it for everything.
     fn served(&self, dir: DataDir) -> Vec<&'static str> {
         match ask(dir, (self.golden.registry)(), &self.golden.expected) {
             Ok(said) => said.differing(&self.sound),
-            Err(_) => vec!["does not come up"],
+            Err(_) => vec![REFUSES],
         }
     }
 }
@@ -319,8 +292,6 @@ fn no_damage_is_answered_from_unnoticed() {
             Class::Harmless,
             Class::OnReading,
             Class::FoundByAudit,
-            Class::ExecutedUpon,
-            Class::TimeOfCommit,
             Class::OlderNode,
         ] {
             let is_met = tally.counts.keys().any(|(.., met)| *met == class);

@@ -8,7 +8,7 @@ use rewake::machine::Registry;
 use rewake::node::{BlockView, Node, NodeOptions, Place, TxView};
 use rewake::state::StateRead as _;
 use rewake::store::{BlockBody, DataDir, QuarantineRow, StoredEvent};
-use rewake::types::{Bytes, Digest, Height, Seq, TxId, UnixMillis};
+use rewake::types::{Bytes, Digest, Height, Seq, TxId};
 
 use crate::damage_golden::singly;
 
@@ -59,7 +59,7 @@ impl Answers {
             blocks: blocks(),
             state: scanned.map(|()| state).map_err(text),
             lanes: main.lanes().map(|lanes| lanes.digest()).map_err(text),
-            quarantine: main.quarantine(None).map_err(text),
+            quarantine: main.held().map_err(text),
         }
     }
 
@@ -84,27 +84,16 @@ impl Answers {
         .count()
     }
 
-    /// Returns the same with every time of commit taken out: nothing vouches for these, and nothing follows from them.
-    fn without_times(&self) -> Read<Vec<(BlockRow, BlockBody)>> {
-        let mut blocks = self.blocks.clone();
-        for (row, _) in blocks.iter_mut().flatten() {
-            row.committed = UnixMillis(0);
-        }
-        blocks
-    }
-
     /// Names the parts that can be read and say something else.
     pub fn differing(&self, expected: &Self) -> Vec<&'static str> {
         fn differs<T: PartialEq>(found: &Read<T>, expected: &Read<T>) -> bool {
             found.is_ok() && found != expected
         }
-        let blocks = differs(&self.without_times(), &expected.without_times());
         let parts = [
             ("events", differs(&self.events, &expected.events)),
             ("found", differs(&self.found, &expected.found)),
             ("mempool", self.mempool != expected.mempool),
-            ("blocks", blocks),
-            ("times of commit", !blocks && differs(&self.blocks, &expected.blocks)),
+            ("blocks", differs(&self.blocks, &expected.blocks)),
             ("state", differs(&self.state, &expected.state)),
             ("lanes", differs(&self.lanes, &expected.lanes)),
             ("quarantine", differs(&self.quarantine, &expected.quarantine)),
@@ -160,15 +149,6 @@ pub fn ask(dir: DataDir, registry: Registry, expected: &Answers) -> Read<Said> {
 }
 
 impl Said {
-    /// Returns the blocks without what their digest does not cover.
-    fn vouched_for(&self) -> Vec<Read<Option<BlockView>>> {
-        let mut views = self.blocks.clone();
-        for view in views.iter_mut().flatten().flatten() {
-            (view.row.committed, view.row.state_digest) = (UnixMillis(0), None);
-        }
-        views
-    }
-
     /// Returns the transactions; whether one that is in no confirmed block waits is for the mempool to tell.
     fn placed(&self) -> Vec<Read<Option<TxView>>> {
         let mut views = self.txs.clone();
@@ -185,13 +165,8 @@ impl Said {
         fn differ<T: PartialEq>(found: &[Read<T>], sound: &[Read<T>]) -> bool {
             found.iter().zip(sound).any(|(found, sound)| found.is_ok() && found != sound)
         }
-        let digests = |said: &Self| -> Vec<Read<Option<Digest>>> {
-            let digest = |view: &Option<BlockView>| view.as_ref()?.row.state_digest;
-            said.blocks.iter().map(|view| view.as_ref().map(digest).map_err(Clone::clone)).collect()
-        };
         let parts = [
-            ("block", differ(&self.vouched_for(), &sound.vouched_for())),
-            ("state digest of a block", differ(&digests(self), &digests(sound))),
+            ("block", differ(&self.blocks, &sound.blocks)),
             ("transaction", differ(&self.placed(), &sound.placed())),
             ("state", differ(&self.state, &sound.state)),
             ("mempool", self.mempool.is_ok() && self.mempool != sound.mempool),

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use rewake::exec::{Intake, IntakeError, NewEvent};
 use rewake::generate::Workload;
 use rewake::node::{Node as Running, NodeOptions, Place};
+use rewake::state::StateRead as _;
 use rewake::store::Problem;
 use rewake::types::{Height, TxId};
 
+use crate::faulty::Faulty;
 use crate::nodes::{Node, fill};
-use crate::scripted::{StillClock, sql};
+use crate::scripted::{StillClock, faulty_node, options, ordered, script, sql};
 
 /// A ledger whose blocks are confirmed, and the transactions of its second block with their payloads.
 fn confirmed() -> (Node, Vec<(TxId, Vec<u8>)>) {
@@ -81,6 +83,65 @@ fn damaged_receipts_of_a_confirmed_block_are_not_answered() {
     let names = |error: Option<String>| error.is_some_and(|text| text.contains("main.db"));
     assert!(names(block.clone().err()), "{block:?}");
     assert!(names(tx.clone().err()), "{tx:?}");
+}
+
+#[test]
+fn a_block_row_that_says_another_time_is_not_answered() {
+    let (node, txs) = confirmed();
+    damage(&node, "main.db", "UPDATE block SET committed = committed + 1 WHERE height = 1");
+    let (block, _) = ask(&node, txs[0].0);
+    assert!(block.clone().is_err_and(|text| text.contains("block 1")), "{block:?}");
+}
+
+/// What a value of the state became: damaged, gone with its key moved, or gone to another place.
+#[test]
+fn a_damaged_entry_of_the_state_is_neither_answered_nor_executed_upon() {
+    let (node, _) = confirmed();
+    let account = "(SELECT key FROM state ORDER BY key LIMIT 1 OFFSET 2)";
+    let key: Vec<u8> = sql(&node.dir, "main.db")
+        .query_row(&format!("SELECT {account}"), [], |row| row.get(0))
+        .expect("an account");
+    for change in ["value = zeroblob(16)", "key = CAST(key || x'00' AS BLOB)", "tag = tag + 1"] {
+        let node = node.copy();
+        damage(&node, "main.db", &format!("UPDATE state SET {change} WHERE key = {account}"));
+        let store = node.dir.open().expect("it is not looked at");
+        let read = store.main().get(&key);
+        assert!(
+            read.as_ref().is_err_and(|error| error.to_string().contains("main.db")),
+            "{read:?}"
+        );
+        let whole = store.main().scan(&[], &mut |_, _| {});
+        assert!(whole.is_err(), "{change}");
+    }
+}
+
+#[test]
+fn a_damaged_mempool_is_not_gone_on_with() {
+    for change in ["DELETE FROM unordered", "UPDATE unordered SET seq = seq + 1"] {
+        let node = faulty_node(&Faulty::default());
+        node.append(vec![script(1, "put a 1"), script(2, "put b 1"), ordered(0, "", &[2])]);
+        node.recover_with(options());
+        damage(&node, "main.db", change);
+        let refusal = node.examine().err().expect("its rows are not those that were written");
+        assert!(refusal.detail.contains("confirmed mempool"), "{refusal}");
+    }
+}
+
+#[test]
+fn a_damaged_row_of_quarantine_is_not_gone_on_with() {
+    let (node, block) = crate::quarantine::with_one_held();
+    for change in [
+        "DELETE FROM quarantine",
+        "UPDATE quarantine SET verdict_seq = verdict_seq - 1",
+        "UPDATE quarantine SET settled_seq = verdict_seq",
+    ] {
+        let node = node.copy();
+        damage(&node, "main.db", change);
+        let store = node.dir.open().expect("it is not looked at");
+        assert!(store.main().held().is_err(), "{change}");
+        let row = store.main().block_from(block).expect("a sound row").expect("a block");
+        assert!(store.main().quarantine(&row).is_err(), "{change}");
+    }
 }
 
 #[test]

@@ -232,7 +232,40 @@ fn a_node_of_schema_version_1_is_opened_verified_and_recovered() {
     assert_eq!(report.state_digest.to_string(), expected["state_digest"], "{RELEASED}");
     let rows = blocks(&examined.store);
     let head = rows.last().expect("blocks").digest();
+    // Everything that was there before has its tag, or reading it here and above would have failed.
+    let audited = rewake::audit::audit(
+        &examined.store,
+        &examined.machine,
+        rewake::audit::AuditRange::default(),
+        &mut |_| {},
+    );
+    assert_eq!(audited.expect("an audit").findings, []);
     assert_eq!((rows.len(), head.to_string()), (3, expected["head_digest"].clone()), "{RELEASED}");
+}
+
+#[test]
+fn a_state_of_version_1_that_is_not_what_its_digest_says_is_not_brought_forward() {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let dir = DataDir::new(scratch.path().join("node"));
+    released_node(&dir);
+    let sql = crate::scripted::sql(&dir, "main.db");
+    sql.execute("UPDATE state SET value = zeroblob(16) WHERE key = x'73'", []).expect("an entry");
+    drop(sql);
+    let refusal = examine(&dir, &Registry::built_in(), Repairs::default()).err();
+    let refusal = refusal.expect("its tags would vouch for what was never written");
+    let text = refusal.to_string();
+    assert!(text.contains("main.db") && text.contains("not what its digest says"), "{text}");
+    let version: i64 = crate::scripted::sql(&dir, "main.db")
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .expect("a version");
+    assert_eq!(version, 1, "it is as it was");
+    let whole = Repairs { rebuild_main: true, ..Repairs::default() };
+    std::fs::rename(dir.file("main.db"), dir.file("main.db-aside")).expect("it is moved aside");
+    let examined = examine(&dir, &Registry::built_in(), whole).expect("a new block table");
+    let (_, report) = rewake::exec::Recovery::new(examined, crate::scripted::options())
+        .run()
+        .expect("a recovery");
+    assert_eq!(report.state_digest.to_string(), released_files()["state_digest"]);
 }
 
 /// Makes `fixtures/` anew; run by hand when a format is added, never to make a failing test pass.

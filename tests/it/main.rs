@@ -100,6 +100,8 @@ mod node_metrics;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
+mod older;
+#[cfg(test)]
 mod planted;
 #[cfg(test)]
 mod power_loss;

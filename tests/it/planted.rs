@@ -39,6 +39,11 @@ const BUGS: &[(&str, &str)] = &[
     ),
     ("commit_error_swallowed", ERRORS),
     ("deletions_dropped", DAMAGE),
+    ("entry_tags_not_checked", DAMAGE),
+    ("held_not_summed", "damage_bugs::a_damaged_row_of_quarantine_is_not_gone_on_with"),
+    ("mempool_not_summed", "damage_bugs::a_damaged_mempool_is_not_gone_on_with"),
+    ("quarantine_rows_not_checked", "damage_bugs::a_damaged_row_of_quarantine_is_not_gone_on_with"),
+    ("row_tag_not_checked", "damage_bugs::a_block_row_that_says_another_time_is_not_answered"),
     ("duplicates_not_recognised", "log_store::a_received_transaction_keeps_its_first_position"),
     (
         "goes_on_after_a_failed_commit",

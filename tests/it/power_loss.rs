@@ -411,6 +411,11 @@ fn a_story_survives_every_error_of_the_disk() {
         teller.refuse(&base, before, amount);
         teller.refuse_recoveries(&base, before, amount);
     }
+    let story = stories::brought_forward();
+    let (base, before) = story.prepare_older();
+    let mut teller = Teller::new(&story, Settings::default(), &mut tally);
+    teller.refuse(&base, before, amount);
+    teller.refuse_recoveries(&base, before, amount);
     tally.say("errors", started);
     tally.assert_clean();
     for (call, kind) in FAULTS {
@@ -484,6 +489,10 @@ fn a_story_survives_every_loss_of_power() {
         Teller::new(&story, Settings::default(), &mut tally).tell(base, before, amount);
         tally.say(story.name, started);
     }
+    let story = stories::brought_forward();
+    let (base, before) = story.prepare_older();
+    Teller::new(&story, Settings::default(), &mut tally).tell(base, before, amount);
+    tally.say(story.name, started);
     tally.say("all", started);
     tally.assert_clean();
     for kind in Kind::ALL {

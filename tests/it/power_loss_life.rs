@@ -166,6 +166,42 @@ impl Story {
         (disk.live(), mark)
     }
 
+    /// Makes a node that has lived to the end of the story's first recovery, as a program of the first schema version
+    /// left it: all of it durable, with the lots after that logged.
+    pub fn prepare_older(&self) -> (Image, Mark) {
+        let disk = Disk::new(Image::default(), Settings::default());
+        let mut living = self.living(&disk, Mark::default(), true);
+        let mut node = living.open().expect("a new node");
+        let (mut settled, mut recovered) = (0, false);
+        for step in &self.steps {
+            match step {
+                Step::Append(lot) => {
+                    living.append(&mut node, lot.clone(), None).expect("an append");
+                }
+                Step::Recover if recovered => break,
+                Step::Recover => {
+                    recovered = true;
+                    node = living.recover(node).expect("a recovery");
+                    node.store.settle().expect("a settled node");
+                    let head = node.checkpoint.as_ref().expect("blocks").order.height;
+                    settled = head.get() + 1;
+                }
+            }
+        }
+        let head = node.log_head.seq;
+        drop(node);
+        let mut files = crate::damage_golden::files(&disk);
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let main = scratch.path().join("main.db");
+        std::fs::write(&main, &files["main.db"]).expect("a copy");
+        crate::older::bring_back(&main);
+        files.insert("main.db".to_owned(), std::fs::read(&main).expect("a copy"));
+        files.remove("main.db-wal");
+        let mark = Mark { acknowledged: head, submitted: head, ..Mark::default() };
+        let mark = Mark { is_created: true, committed: settled, settled, ..mark };
+        (crate::damage_golden::image(&files), mark)
+    }
+
     fn data_dir(&self, disk: &Disk) -> DataDir {
         DataDir::on(&Simulated, disk.path().join(self.dir))
     }

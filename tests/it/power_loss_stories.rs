@@ -119,6 +119,11 @@ pub fn mixed() -> Story {
     story("mixed", spilling, steps)
 }
 
+/// A block table of the first schema version is brought forward, and a backlog is recovered on it.
+pub fn brought_forward() -> Story {
+    Story { name: "brought forward", ..mixed() }
+}
+
 /// A transaction gets a verdict.
 pub fn verdict() -> Story {
     let steps = vec![

@@ -78,6 +78,14 @@ fn a_transaction_that_cannot_be_executed_leaves_the_others_alone() {
     }
 }
 
+/// A node that holds a transaction which panicked, and the block that it was kept out of.
+pub fn with_one_held() -> (Node, Height) {
+    let node = faulty_node(&Faulty::default());
+    fill(&node, Some(FAULTS[0].script), "");
+    node.recover_with(limited(3));
+    (node, Height(1))
+}
+
 fn check(fault: &Fault, options: RecoveryOptions, without: &Report) {
     let name = fault.script;
     let machine = Faulty::default();
@@ -111,7 +119,7 @@ fn check(fault: &Fault, options: RecoveryOptions, without: &Report) {
 
 fn check_tables(name: &str, node: &Node, verdict: u64) {
     let store = node.dir.open().expect("a node");
-    let held = store.main().quarantine(None).expect("a table");
+    let held = store.main().held().expect("a table");
     let held: Vec<_> =
         held.iter().map(|row| (row.entry.tx, row.entry.height, row.entry.verdict)).collect();
     assert_eq!(held, [(seq(CULPRIT), Height(1), seq(verdict))], "{name}");
@@ -322,7 +330,7 @@ fn check_history(node: &Node, waiting: &[u64], quarantine: &[(u64, bool)]) {
         let store = node.dir.open().expect("a node");
         let rows: Vec<_> = [1, 3, 4]
             .into_iter()
-            .flat_map(|height| store.main().quarantine(Some(Height(height))).expect("a table"))
+            .flat_map(|height| store.main().stored_quarantine(Height(height)).expect("a table"))
             .collect();
         let unordered = store.main().unordered().expect("a table");
         let digests: Vec<_> = blocks(&store).iter().map(rewake::block::BlockRow::digest).collect();
@@ -331,7 +339,7 @@ fn check_history(node: &Node, waiting: &[u64], quarantine: &[(u64, bool)]) {
     let before = read();
     assert_eq!(mempool(node), waiting);
     let settled: Vec<_> =
-        before.0.iter().map(|row| (row.entry.height.get(), row.settled.is_some())).collect();
+        before.0.iter().map(|(row, _)| (row.entry.height.get(), row.settled.is_some())).collect();
     assert_eq!(settled, quarantine);
     rebuild(node);
     assert_eq!(mempool(node), waiting);

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rewake::exec::Outcome;
+use rewake::exec::{NewEvent, Outcome};
 use rewake::generate::Workload;
 use rewake::store::Problem;
 use rewake::types::{Digest, TxId};
@@ -21,6 +21,7 @@ use crate::http_client::{Client, post};
 use crate::http_node::address_in;
 use crate::kill::{check, check_sums};
 use crate::nodes::{Node, fill};
+use crate::older::older;
 use crate::scripted::{await_unlocked, blocks};
 use crate::suite::Suite;
 
@@ -89,18 +90,38 @@ struct Work {
 /// Says what is wrong with what a command left; whether that ended well is known.
 type Judge = Box<dyn Fn(&Node, bool) + Sync>;
 
+fn workload(transfers: u64) -> Workload {
+    Workload { accounts: 6, transfers, block_txs: 4, mempool: 2, ..Workload::default() }
+}
+
 /// A node that is behind: blocks of four transfers, and a mempool.
 fn behind(transfers: u64) -> Node {
     let node = Node::ledger();
-    let workload =
-        Workload { accounts: 6, transfers, block_txs: 4, mempool: 2, ..Workload::default() };
-    fill(&node, &workload);
+    fill(&node, &workload(transfers));
     node
+}
+
+/// A node whose first blocks an older program confirmed.
+fn half_recovered_by_an_older() -> Node {
+    let node = Node::ledger();
+    let mut orders = 0;
+    let (before, after) = workload(14).events().partition(|event| {
+        let is_before = orders < 2;
+        orders += u64::from(matches!(event, NewEvent::Order { .. }));
+        is_before
+    });
+    node.append(before);
+    node.recover();
+    node.append(after);
+    older(&node)
 }
 
 /// The recovery of a node that is behind.
 fn recovery(words: &'static str, transfers: u64, faults: &'static [Fault]) -> Work {
-    let template = behind(transfers);
+    recovery_of(behind(transfers), words, faults)
+}
+
+fn recovery_of(template: Node, words: &'static str, faults: &'static [Fault]) -> Work {
     let undisturbed = template.copy();
     let digest = undisturbed.recover().state_digest;
     // Only one can have it open.
@@ -160,6 +181,8 @@ fn works() -> Vec<Work> {
     ] {
         works.push(recovery(words, 242, &[Fault::Kill]));
     }
+    // A block table that an older program left, which is brought forward and then written to.
+    works.push(recovery_of(half_recovered_by_an_older(), "recover --batch-txs 4", &FAULTS));
     works.push({
         let undisturbed = behind(14);
         let digest = undisturbed.recover().state_digest;

@@ -266,7 +266,7 @@ fn what_is_wrong_is_found() {
     let kind = |fault, subject| Kind { fault, subject };
     let rebuild = kind(Fault::Kill, Subject::Rebuild);
     for (flaw, kind, expected) in [
-        ("alters the state", rebuild, "stored is"),
+        ("alters the state", rebuild, "is not what was written"),
         ("writes again", rebuild, "a second recovery wrote into {\"notes\"}"),
         ("exits", rebuild, "exit code 3"),
         ("hangs", rebuild, "no end within the time"),

@@ -1,0 +1,99 @@
+//! The state table: entries that are read with their tags, and written in the order of their keys.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::store::tag;
+use crate::types::{Bytes, encode_hex};
+
+/// Returns the value of a key. Where it is absent, its neighbours must be sound: a damaged key stands near its old place.
+pub(super) fn read(sql: &Connection, key: &[u8]) -> rusqlite::Result<Option<Bytes>> {
+    let found = sql
+        .prepare_cached("SELECT key, value, tag FROM state WHERE key = ?1")?
+        .query_row([key], verified)
+        .optional()?;
+    if let Some((_, value)) = found {
+        return Ok(Some(value));
+    }
+    for neighbour in [
+        "SELECT key, value, tag FROM state WHERE key < ?1 ORDER BY key DESC LIMIT 1",
+        "SELECT key, value, tag FROM state WHERE key > ?1 ORDER BY key LIMIT 1",
+    ] {
+        sql.prepare_cached(neighbour)?.query_row([key], verified).optional()?;
+    }
+    Ok(None)
+}
+
+/// Visits every entry whose key starts with `prefix`, ascending.
+pub(super) fn visit(
+    sql: &Connection,
+    prefix: &[u8],
+    each: &mut dyn FnMut(&Bytes, &Bytes),
+) -> rusqlite::Result<()> {
+    visit_from(sql, prefix, |key, value, is_vouched_for| {
+        if !key.starts_with(prefix) {
+            return Ok(false);
+        }
+        if !is_vouched_for {
+            return Err(unvouched(key));
+        }
+        each(key, value);
+        Ok(true)
+    })
+}
+
+/// Visits entries from a key on, ascending, until it is told to end; says of each whether its tag vouches for it.
+pub(super) fn visit_from(
+    sql: &Connection,
+    from: &[u8],
+    mut each: impl FnMut(&Bytes, &Bytes, bool) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<()> {
+    let mut statement =
+        sql.prepare_cached("SELECT key, value, tag FROM state WHERE key >= ?1 ORDER BY key")?;
+    let mut rows = statement.query([from])?;
+    while let Some(row) = rows.next()? {
+        let (key, value, is_vouched_for) = stored(row)?;
+        if !each(&key, &value, is_vouched_for)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Writes and deletes entries.
+pub(super) fn write(sql: &Connection, writes: &[(Bytes, Option<Bytes>)]) -> rusqlite::Result<()> {
+    let mut put = sql.prepare_cached(
+        "INSERT INTO state (key, value, tag) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (key) DO UPDATE SET value = excluded.value, tag = excluded.tag",
+    )?;
+    let mut delete = sql.prepare_cached("DELETE FROM state WHERE key = ?1")?;
+    for (key, value) in writes {
+        match value {
+            Some(value) => put.execute(params![&**key, &**value, tag::of_entry(key, value)])?,
+            None if planted!("deletions_dropped") => 0,
+            None => delete.execute(params![&**key])?,
+        };
+    }
+    Ok(())
+}
+
+/// Names an entry that its tag does not vouch for.
+fn unvouched(key: &[u8]) -> rusqlite::Error {
+    tag::corrupt(format!(
+        "the entry of the state at key {} is not what was written",
+        encode_hex(key)
+    ))
+}
+
+fn verified(row: &Row<'_>) -> rusqlite::Result<(Bytes, Bytes)> {
+    match stored(row)? {
+        (key, value, true) => Ok((key, value)),
+        (key, ..) => Err(unvouched(&key)),
+    }
+}
+
+fn stored(row: &Row<'_>) -> rusqlite::Result<(Bytes, Bytes, bool)> {
+    let (key, value) = (row.get_ref(0)?.as_blob()?, row.get_ref(1)?.as_blob()?);
+    let is_vouched_for =
+        row.get::<_, i64>(2)? == tag::of_entry(key, value) || planted!("entry_tags_not_checked");
+    Ok((key.into(), value.into(), is_vouched_for))
+}

@@ -95,7 +95,8 @@ const SOUND: Observation = Observation {
     pending: PendingSeen::Nothing,
 };
 
-/// Opens a node, observes it and decides what is to be done. Writes nothing, unless repairs are asked for.
+/// Opens a node, observes it and decides what is to be done. Writes nothing, unless repairs are asked for or a program
+/// with an older schema left it.
 ///
 /// # Errors
 /// [`Refusal`] where nothing may be done.

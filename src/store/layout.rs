@@ -124,7 +124,8 @@ impl DataDir {
     /// Opens the node.
     ///
     /// # Errors
-    /// [`StoreError`] names the first file that is not as it must be. Nothing is changed on disk.
+    /// [`StoreError`] names the first file that is not as it must be. Nothing is changed on disk, but that the tables of
+    /// an older schema are brought forward.
     pub fn open(&self) -> Result<Store, StoreError> {
         self.open_with(Repairs::default())
     }

@@ -71,21 +71,21 @@ impl Schema {
 
 /// Applies every step that the open transaction's database has not had yet.
 pub(crate) fn apply(sql: &Connection, schema: &Schema) -> rusqlite::Result<()> {
-    apply_to(sql, schema, schema.newest())
-}
-
-fn apply_to(sql: &Connection, schema: &Schema, version: i64) -> rusqlite::Result<()> {
     let found: i64 = sql.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let index = |version| usize::try_from(version).unwrap_or(usize::MAX);
     pass(Point::MigrateBegin)?;
-    for step in schema.steps.iter().take(index(version)).skip(index(found)) {
+    for step in schema.steps.iter().skip(index(found)) {
         sql.execute_batch(step.tables)?;
         (step.fill)(sql)?;
         pass(Point::MigrateStep)?;
     }
     sql.pragma_update(None, "application_id", schema.application_id)?;
-    sql.pragma_update(None, "user_version", version)?;
+    sql.pragma_update(None, "user_version", schema.newest())?;
     pass(Point::MigrateVersion)
+}
+
+/// Returns how many steps lead to a version.
+fn index(version: i64) -> usize {
+    usize::try_from(version).unwrap_or(usize::MAX)
 }
 
 /// Refuses a database of another kind, of a newer version, or with other tables; says whether it is of an older version.
@@ -118,7 +118,9 @@ fn expected_fingerprint(schema: &Schema, version: i64) -> rusqlite::Result<Diges
         return Ok(*known);
     }
     let fresh = Connection::open_in_memory()?;
-    apply_to(&fresh, schema, version)?;
+    for step in schema.steps.iter().take(index(version)) {
+        fresh.execute_batch(step.tables)?;
+    }
     let found = fingerprint(&fresh)?;
     Ok(of_newest.map_or(found, |known| *known.get_or_init(|| found)))
 }

@@ -191,39 +191,46 @@ fn what_was_released_is_read() {
     assert_eq!(ChangeSet::decode(&read("changes")), Ok(changes()), "{RELEASED}");
 }
 
-/// Writes the node of schema version 1 that was released into a directory.
-fn released_node(dir: &DataDir) {
+/// Writes the node whose block table is of a schema version that was released into a directory.
+fn released_node(dir: &DataDir, version: u32) {
     fs::create_dir_all(dir.path()).expect("a directory");
-    for (file, dump, id) in
-        [("log.db", "node-v1/log.sql", 0x7277_6b4c), ("main.db", "node-v1/main.sql", 0x7277_6b4d)]
-    {
-        let sql = rusqlite::Connection::open(dir.file(file)).expect("a database");
+    for (file, version_of_file, id) in [("log", 1, 0x7277_6b4c), ("main", version, 0x7277_6b4d)] {
+        let dump = format!("node-v{version}/{file}.sql");
+        let file = format!("{file}.db");
+        let sql = rusqlite::Connection::open(dir.file(&file)).expect("a database");
         sql.pragma_update(None, "application_id", id).expect("a pragma");
-        sql.pragma_update(None, "user_version", 1).expect("a pragma");
-        sql.execute_batch(&fixture(dump)).expect(dump);
+        sql.pragma_update(None, "user_version", version_of_file).expect("a pragma");
+        sql.execute_batch(&fixture(&dump)).expect(&dump);
         sql.execute_batch("PRAGMA journal_mode = WAL").expect("a pragma");
     }
-    let files = released_files();
+    let files = released_files(version);
     for (file, name) in [("WITNESS", "witness"), ("LOCK", "lock")] {
         let bytes = decode_hex(&files[name]);
         fs::write(dir.file(file), bytes.expect("hexadecimal digits")).expect("a file");
     }
 }
 
-fn released_files() -> BTreeMap<String, String> {
-    serde_json::from_str(&fixture("node-v1/files.json")).expect("a map")
+fn released_files(version: u32) -> BTreeMap<String, String> {
+    let files = fixture(&format!("node-v{version}/files.json"));
+    serde_json::from_str(&files).expect("a map")
 }
 
 #[test]
-fn a_node_of_schema_version_1_is_opened_verified_and_recovered() {
+fn a_node_of_each_schema_version_is_opened_verified_and_recovered() {
+    for version in [1, 2] {
+        is_opened_verified_and_recovered(version);
+    }
+}
+
+fn is_opened_verified_and_recovered(version: u32) {
     let scratch = tempfile::tempdir().expect("a scratch directory");
     let dir = DataDir::new(scratch.path().join("node"));
-    released_node(&dir);
+    released_node(&dir, version);
     let registry = Registry::built_in();
     let examined = examine(&dir, &registry, Repairs::default()).expect(RELEASED);
     assert_eq!((examined.label, examined.backlog.blocks), (Label::Behind, 1));
     let waiting: Vec<_> = examined.backlog.mempool.iter().map(Seq::get).collect();
-    let expected = released_files();
+    let expected = released_files(version);
     let (examined, report) = rewake::exec::Recovery::new(examined, crate::scripted::options())
         .run()
         .expect("a recovery");
@@ -247,7 +254,7 @@ fn a_node_of_schema_version_1_is_opened_verified_and_recovered() {
 fn a_state_of_version_1_that_is_not_what_its_digest_says_is_not_brought_forward() {
     let scratch = tempfile::tempdir().expect("a scratch directory");
     let dir = DataDir::new(scratch.path().join("node"));
-    released_node(&dir);
+    released_node(&dir, 1);
     let sql = crate::scripted::sql(&dir, "main.db");
     sql.execute("UPDATE state SET value = zeroblob(16) WHERE key = x'73'", []).expect("an entry");
     drop(sql);
@@ -265,7 +272,7 @@ fn a_state_of_version_1_that_is_not_what_its_digest_says_is_not_brought_forward(
     let (_, report) = rewake::exec::Recovery::new(examined, crate::scripted::options())
         .run()
         .expect("a recovery");
-    assert_eq!(report.state_digest.to_string(), released_files()["state_digest"]);
+    assert_eq!(report.state_digest.to_string(), released_files(1)["state_digest"]);
 }
 
 /// Makes `fixtures/` anew; run by hand when a format is added, never to make a failing test pass.
@@ -300,10 +307,10 @@ fn fixtures_are_written_on_request_only() {
             (name, Vector { means, hex })
         })
         .collect();
-    fs::create_dir_all(to.join("node-v1")).expect("a directory");
+    fs::create_dir_all(to.join("node-v2")).expect("a directory");
     let json = serde_json::to_string_pretty(&vectors).expect("a map");
     fs::write(to.join("golden.json"), json + "\n").expect("a file");
-    write_node(&to.join("node-v1"));
+    write_node(&to.join("node-v2"));
 }
 
 /// Three blocks, the last one unconfirmed, and a waiting transfer; one event has no time.

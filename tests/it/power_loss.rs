@@ -61,7 +61,7 @@ impl Amount {
                 refused_one_in: 60,
             },
             Suite::Quick => whole(14, 30, 3, 40),
-            Suite::Long => whole(110, 30, 1, 11),
+            Suite::Long => whole(110, 30, 1, 8),
             Suite::Full => whole(400, 40, 1, 1),
         }
     }

@@ -34,6 +34,7 @@ pub mod load;
 pub mod machine;
 pub mod mempool;
 pub mod node;
+pub mod pace;
 pub mod plan;
 pub mod recovery;
 pub mod reproduce;

@@ -15,7 +15,7 @@ pub enum Operation {
     /// To log a lot.
     Append(Vec<NewEvent>),
     /// To recover, perhaps only until so many blocks are committed.
-    Recover { options: RecoveryOptions, until: Option<u64> },
+    Recover { options: Box<RecoveryOptions>, until: Option<u64> },
     /// To close and open.
     Reopen,
 }
@@ -105,7 +105,7 @@ fn recover(input: &mut Input<'_>) -> Operation {
     };
     let until = input.u8();
     Operation::Recover {
-        options,
+        options: Box::new(options),
         until: until.is_multiple_of(4).then_some(u64::from(until / 4 % 4)),
     }
 }

@@ -218,7 +218,7 @@ impl Life {
                         stop.request();
                     }
                 });
-                let Ok((node, report)) = Recovery::new(node, options).run() else { return false };
+                let Ok((node, report)) = Recovery::new(node, *options).run() else { return false };
                 let halted = report.halt.as_ref().is_some_and(|halt| !halt.cause.goes_on());
                 assert!(!halted, "{report:?}");
                 self.settled = head(&node);

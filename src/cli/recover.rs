@@ -8,9 +8,10 @@ use indicatif::{MultiProgress, ProgressBar};
 
 use crate::cli::{App, Exit, Finding, NodeArgs, estimate, progress, signals};
 use crate::exec::{
-    CommitMode, Estimate, Examined, Gate, HaltCause, Outcome, Recovery, RecoveryLimits,
+    CommitMode, Estimate, Examined, Gate, HaltCause, Outcome, PaceChange, Recovery, RecoveryLimits,
     RecoveryOptions, Report, examine,
 };
+use crate::pace::{PaceLimits, Why};
 use crate::reproduce::with_failure_bundles;
 use crate::store::Repairs;
 
@@ -38,9 +39,12 @@ pub(crate) struct EngineArgs {
     /// When rehearsed blocks are committed
     #[arg(long, value_enum, default_value = "all", value_name = "WHEN")]
     gate: GateArg,
-    /// Transactions after which a batch is full
-    #[arg(long, default_value_t = RecoveryOptions::default().batch.txs_max, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    batch_txs: u64,
+    /// Transactions after which a batch is full; without it, batches grow and shrink with what the last one cost
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    batch_txs: Option<u64>,
+    /// Work that the next crash may cost, about: no batch takes longer
+    #[arg(long, default_value_t = PaceLimits::default().repeat_max.as_secs(), value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400), conflicts_with = "batch_txs")]
+    repeat_max: u64,
     /// Memory for rehearsed blocks in MiB; beyond it they go to disk
     #[arg(long, default_value_t = mebibytes(RecoveryOptions::default().memory_bytes), value_name = "MIB", value_parser = clap::value_parser!(u32).range(..=1_048_576))]
     memory: u32,
@@ -102,7 +106,11 @@ impl EngineArgs {
             },
             ..RecoveryOptions::default()
         };
-        options.batch.txs_max = self.batch_txs;
+        let repeat_max = Duration::from_secs(self.repeat_max);
+        options.pace = Some(PaceLimits { repeat_max, ..PaceLimits::default() });
+        if let Some(txs_max) = self.batch_txs {
+            (options.batch.txs_max, options.pace) = (txs_max, None);
+        }
         options.executor.retry.attempts_max = self.retries.saturating_add(1);
         options
     }
@@ -199,6 +207,7 @@ pub(crate) fn tell(report: &Report, app: &App) {
         ("time", times(report)),
         ("memory", format!("{} MiB at most", report.peak_rss_bytes >> 20)),
     ];
+    rows.extend(report.paces.last().map(|change| ("pace", pace(report.paces.len(), change))));
     rows.extend(report.bundles.iter().map(|path| ("bundle", path.display().to_string())));
     app.output.table(rows);
     if let Some(halt) = &report.halt {
@@ -236,6 +245,22 @@ fn confirmed(report: &Report) -> String {
         ),
         _ => "no blocks".to_owned(),
     }
+}
+
+fn pace(changes: usize, change: &PaceChange) -> String {
+    let PaceChange { after, pace, why, load } = change;
+    let why = match why {
+        Why::RoomForMore => "a crash would have had less to repeat than it may".to_owned(),
+        Why::TooMuchToRepeat => "a crash would have had more to repeat than it may".to_owned(),
+        Why::MemoryShort => "the machine is short of memory".to_owned(),
+        Why::OthersAtWork => format!("others took {} % of the processors", load.others),
+        Why::ProcessorsFree => "the processors are free again".to_owned(),
+    };
+    let (txs, workers) = (pace.batch.txs_max, pace.workers);
+    let after = after.get();
+    format!(
+        "change {changes}, after block {after}: batches of {txs}, {workers} workers, since {why}"
+    )
 }
 
 fn times(report: &Report) -> String {

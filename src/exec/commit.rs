@@ -1,7 +1,7 @@
 //! The commit: rehearsed blocks become rows, in batches, each one transaction and one checkpoint.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -10,13 +10,15 @@ use crate::block::{BlockRow, Counts};
 use crate::exec::above::{AboveCheckpoint, Spill};
 use crate::exec::brake::Brake;
 use crate::exec::bus::{Bus, Committed};
+use crate::exec::net::{mempool_moves, net_changes};
+use crate::exec::pacer::Pacer;
 use crate::exec::reexecute::{Difference, Reexecution};
 use crate::exec::sandbox::Rehearsal;
 use crate::exec::{BlockFailure, BlockReader, Clock, Executor, RehearsedBlock, Watch};
-use crate::plan::{BatchLimits, BatchSize};
-use crate::state::{Change, ChangeSet, KeyMap, StateDigest};
+use crate::plan::BatchSize;
+use crate::state::{ChangeSet, StateDigest};
 use crate::store::{Batch, BlockBody, BlockWrite, SandboxBase, Store, StoreError};
-use crate::types::{Bytes, Digest, Height, Seq};
+use crate::types::{Digest, Height};
 
 /// How phase 2 gets the effects that it commits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +47,7 @@ pub(crate) struct CommitParts {
     pub(crate) store: Arc<Store>,
     pub(crate) executor: Executor,
     pub(crate) mode: CommitMode,
-    pub(crate) limits: BatchLimits,
+    pub(crate) pacer: Pacer,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) bus: Bus<Committed>,
     pub(crate) brake: Arc<Brake>,
@@ -68,7 +70,9 @@ const THREAD_CHANGES_MIN: usize = 256;
 /// Commits rehearsals one after the other.
 pub(crate) struct Committer {
     store: Arc<Store>,
-    limits: BatchLimits,
+    pacer: Pacer,
+    /// What was done for the next batch before it was handed over.
+    spent: Duration,
     clock: Arc<dyn Clock>,
     bus: Bus<Committed>,
     brake: Arc<Brake>,
@@ -86,7 +90,7 @@ impl Committer {
         checkpoint: Option<BlockRow>,
         reader: impl FnOnce() -> BlockReader,
     ) -> Result<Self, StoreError> {
-        let CommitParts { store, executor, mode, limits, clock, bus, brake, memory_bytes } = parts;
+        let CommitParts { store, executor, mode, pacer, clock, bus, brake, memory_bytes } = parts;
         let parent = checkpoint.as_ref().map_or(Digest::ZERO, BlockRow::digest);
         let lanes = store.main().lanes()?;
         let machine = executor.machine().version();
@@ -99,7 +103,8 @@ impl Committer {
         let totals = CommitTotals::default();
         Ok(Self {
             store,
-            limits,
+            pacer,
+            spent: Duration::ZERO,
             clock,
             bus,
             brake,
@@ -126,6 +131,16 @@ impl Committer {
         self.lanes.digest()
     }
 
+    /// Returns how large batches are, and why.
+    pub(crate) const fn pacer(&self) -> &Pacer {
+        &self.pacer
+    }
+
+    /// Counts work that was done for the next batch alone, and that a crash would repeat with it.
+    pub(crate) fn charge(&mut self, time: Duration) {
+        self.spent = self.spent.saturating_add(time);
+    }
+
     /// Returns the watch over the blocks that are executed again, where they are.
     pub(crate) fn watch(&self) -> Option<Arc<Watch>> {
         self.reexecution.as_ref().map(|again| Arc::clone(again.watch()))
@@ -134,6 +149,7 @@ impl Committer {
     /// Commits a rehearsal, batch by batch. Where the recovery has to end, what is left stays in the rehearsal.
     pub(crate) fn commit(&mut self, rehearsal: &mut Rehearsal) -> Result<(), CommitError> {
         let mut batch = Vec::new();
+        let mut begun = Instant::now();
         let mut size = BatchSize::default();
         while !self.brake.is_pulled() {
             let Some(block) = rehearsal.next_block()? else { break };
@@ -152,13 +168,17 @@ impl Committer {
             }
             size.add(crate::codec::count(block.txs.len()), crate::codec::count(block.memory()));
             batch.push(block);
-            if self.limits.is_full(size) {
+            if self.pacer.pace().batch.is_full(size) {
                 if planted!("batch_loses_its_last_block") {
                     batch.pop();
                 }
                 self.write(&batch)?;
                 batch.clear();
-                size = BatchSize::default();
+                if let Some(row) = &self.checkpoint {
+                    let time = begun.elapsed().saturating_add(std::mem::take(&mut self.spent));
+                    self.pacer.committed(row.order.height, size.txs, time);
+                }
+                (begun, size) = (Instant::now(), BatchSize::default());
             }
         }
         self.write(&batch)
@@ -273,124 +293,13 @@ impl Digested {
     }
 }
 
-/// Joins the changes of blocks that follow each other: the first value before, the last value after.
-fn net_changes(blocks: &[RehearsedBlock]) -> ChangeSet {
-    if let [only] = blocks {
-        return only.changes.clone();
-    }
-    let mut net: KeyMap<(Option<Bytes>, Option<Bytes>)> = KeyMap::default();
-    for change in blocks.iter().flat_map(|block| block.changes.changes()) {
-        if let Some((_, after)) = net.get_mut(&change.key) {
-            if !planted!("net_keeps_the_first_value") {
-                after.clone_from(&change.after);
-            }
-        } else {
-            let values = (change.before.clone(), change.after.clone());
-            net.insert(change.key.clone(), values);
-        }
-    }
-    let net = net.into_iter().map(|(key, (before, after))| Change { key, before, after });
-    ChangeSet::new(net.collect())
-}
-
-/// Returns which transactions join the confirmed mempool with these blocks, and which leave it.
-///
-/// In order, since one transaction may be ordered, released and ordered again within one batch.
-fn mempool_moves(blocks: &[RehearsedBlock]) -> (Vec<Seq>, Vec<Seq>) {
-    /// Whether a transaction was waiting before the first block, and whether it is after the last.
-    #[derive(Clone, Copy)]
-    struct Waits {
-        before: bool,
-        after: bool,
-    }
-    let mut moves: BTreeMap<Seq, Waits> = BTreeMap::new();
-    for block in blocks {
-        for seq in &block.received {
-            moves.entry(*seq).or_insert(Waits { before: false, after: true }).after = true;
-        }
-        for seq in &block.txs {
-            moves.entry(*seq).or_insert(Waits { before: true, after: false }).after = false;
-        }
-    }
-    let select = |wanted: fn(Waits) -> bool| {
-        let selected = moves.iter().filter(|(_, waits)| wanted(**waits));
-        selected.map(|(seq, _)| *seq).collect()
-    };
-    (select(|waits| waits.after && !waits.before), select(|waits| waits.before && !waits.after))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::{OrderRef, Receipt, Receipts};
-
-    fn seqs(numbers: &[u64]) -> Vec<Seq> {
-        numbers.iter().map(|number| Seq::new(*number).expect("not zero")).collect()
-    }
-
-    /// A block of transactions that received some and changed one key.
-    fn block(
-        received: &[u64],
-        txs: &[u64],
-        before: Option<&[u8]>,
-        after: Option<&[u8]>,
-    ) -> RehearsedBlock {
-        let change = |key: &[u8]| Change {
-            key: key.into(),
-            before: before.map(Into::into),
-            after: after.map(Into::into),
-        };
-        RehearsedBlock {
-            order: OrderRef { height: Height(1), seq: Seq::FIRST, chain: Digest::ZERO },
-            header: Bytes::default(),
-            txs: seqs(txs),
-            receipts: Receipts(vec![Receipt::applied(*b"ok")]),
-            changes: ChangeSet::new(vec![change(b"k")]),
-            writers: Vec::new(),
-            received: seqs(received),
-            settled: Vec::new(),
-            quarantined: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn blocks_that_follow_each_other_have_the_first_value_before_and_the_last_after() {
-        let blocks = [
-            block(&[], &[], Some(b"0"), Some(b"1")),
-            block(&[], &[], Some(b"1"), None),
-            block(&[], &[], None, Some(b"2")),
-        ];
-        let net = |blocks: &[RehearsedBlock]| {
-            let net = net_changes(blocks);
-            let changes = net.changes().iter();
-            changes.map(|change| (change.before.clone(), change.after.clone())).collect::<Vec<_>>()
-        };
-        let value = |byte: &[u8; 1]| Some(Bytes::from(*byte));
-        assert_eq!(net(&blocks[..1]), [(value(b"0"), value(b"1"))]);
-        assert_eq!(net(&blocks[..2]), [(value(b"0"), None)]);
-        assert_eq!(net(&blocks), [(value(b"0"), value(b"2"))]);
-        let back = block(&[], &[], Some(b"2"), Some(b"0"));
-        let [one, two, three] = blocks;
-        assert_eq!(net(&[one, two, three, back]), []);
-    }
-
-    #[test]
-    fn a_transaction_joins_or_leaves_the_confirmed_mempool_once_at_most() {
-        let plain = |received: &[u64], txs: &[u64]| block(received, txs, None, Some(b"1"));
-        let check = |name: &str, blocks: &[RehearsedBlock], joins: &[u64], leaves: &[u64]| {
-            assert_eq!(mempool_moves(blocks), (seqs(joins), seqs(leaves)), "{name}");
-        };
-        check("received and left", &[plain(&[5, 6], &[])], &[5, 6], &[]);
-        check("ordered from before", &[plain(&[], &[3])], &[], &[3]);
-        check("received and ordered", &[plain(&[5], &[]), plain(&[], &[5])], &[], &[]);
-        check("ordered, released", &[plain(&[], &[3]), plain(&[3], &[])], &[], &[]);
-        let again = [plain(&[5], &[3]), plain(&[3], &[5]), plain(&[5], &[3])];
-        check("ordered, released, ordered", &again, &[5], &[3]);
-    }
 
     #[test]
     fn the_digests_of_a_block_are_those_of_its_canonical_parts() {
-        let block = block(&[], &[7, 8], None, Some(b"1"));
+        let block = crate::exec::net::tests::block(&[], &[7, 8], None, Some(b"1"));
         let digested = Digested::of(&block);
         assert_eq!(digested.receipts, Digest::of(&block.receipts.encode()));
         assert_eq!(digested.changes, Digest::of(&block.changes.encode()));

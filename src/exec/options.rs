@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::exec::bus::{Bus, Committed, Rehearsed};
 use crate::exec::sandbox::FailedBlock;
 use crate::exec::{CommitMode, ExecutorSettings, StopSignal};
+use crate::pace::{Pace, PaceLimits};
 use crate::plan::BatchLimits;
 
 /// Longest time that one step of a block may take, where nobody says otherwise.
@@ -51,8 +52,10 @@ pub struct RecoveryOptions {
     pub commit: CommitMode,
     /// When they are committed.
     pub gate: Gate,
-    /// When a batch is full.
+    /// When a batch is full: always, or the first time where there is a pace.
     pub batch: BatchLimits,
+    /// Within what the size of a batch follows what the last one cost; `None` leaves it as it is.
+    pub pace: Option<PaceLimits>,
     /// Bytes of memory for what is rehearsed and not committed; beyond it the sandbox database is used.
     pub memory_bytes: usize,
     /// Longest time that one step of a block may take; then it is stopped, and given up on after as long again.
@@ -77,6 +80,7 @@ impl Default for RecoveryOptions {
             commit: CommitMode::default(),
             gate: Gate::default(),
             batch: BatchLimits::default(),
+            pace: Some(PaceLimits::default()),
             memory_bytes: 64 << 20,
             step_time_max: STEP_TIME_MAX,
             limits: RecoveryLimits::default(),
@@ -86,5 +90,13 @@ impl Default for RecoveryOptions {
             committed: Bus::default(),
             on_failure: None,
         }
+    }
+}
+
+impl RecoveryOptions {
+    /// Returns the pace that a recovery starts with.
+    pub(crate) fn first_pace(&self) -> Pace {
+        let workers = self.pace.unwrap_or_default().workers_max;
+        Pace { batch: self.batch, workers }
     }
 }

@@ -9,6 +9,7 @@ use crate::diff::Verdicts;
 use crate::exec::brake::{Brake, Patience};
 use crate::exec::commit::{CommitError, CommitParts, Committer};
 use crate::exec::isolate::halt;
+use crate::exec::pacer::Pacer;
 use crate::exec::report::{Halt, HaltCause, Outcome, Report, peak_rss_bytes};
 use crate::exec::sandbox::{Extent, Rehearsal, Sandbox};
 use crate::exec::watch::{beside, pause};
@@ -126,13 +127,17 @@ impl Recovery {
         self.node.store.log().arm()?;
         let mut sandbox = self.open_sandbox(found)?;
         self.tally.resumed = sandbox.resumed();
-        let extent = match self.options.gate {
-            Gate::All => Extent::All,
-            Gate::Batch => Extent::Batch(self.options.batch),
-        };
         loop {
+            let extent = match self.options.gate {
+                Gate::All => Extent::All,
+                Gate::Batch => Extent::Batch(committer.pacer().pace().batch),
+            };
+            let before = self.tally.rehearse;
             let (next, rehearsed) = self.rehearse(sandbox, extent);
             sandbox = next?;
+            if self.options.gate == Gate::Batch {
+                committer.charge(self.tally.rehearse.saturating_sub(before));
+            }
             let commits = match &rehearsed {
                 Ok(()) | Err(Stop::Halt(_)) => true,
                 Err(Stop::Store(_)) => self.options.gate == Gate::Batch,
@@ -192,7 +197,7 @@ impl Recovery {
             store: Arc::clone(&self.node.store),
             executor: self.executor.apart(),
             mode: self.options.commit,
-            limits: self.options.batch,
+            pacer: Pacer::new(self.options.first_pace(), self.options.pace),
             clock: Arc::clone(&self.options.executor.clock),
             bus: self.options.committed.clone(),
             brake: Arc::clone(&self.brake),
@@ -236,6 +241,7 @@ impl Recovery {
             state_digest: committer.state_digest(),
             log_head_seq: self.node.store.log().head().seq,
             batches: totals.batches,
+            paces: committer.pacer().changes().to_vec(),
             resumed_blocks: self.tally.resumed,
             retries: self.executor.retries(),
             commit_mode: self.options.commit,

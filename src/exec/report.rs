@@ -5,7 +5,7 @@ use std::io::Read as _;
 use serde::{Deserialize, Serialize};
 
 use crate::block::Counts;
-use crate::exec::{CommitMode, Gate};
+use crate::exec::{CommitMode, Gate, PaceChange};
 use crate::recovery::Label;
 use crate::types::{Digest, Height};
 
@@ -85,6 +85,8 @@ pub struct Report {
     pub log_head_seq: u64,
     /// Transactions of the store that it took: one for each checkpoint.
     pub batches: u64,
+    /// How the size of a batch changed, and why; the first 64 changes.
+    pub paces: Vec<PaceChange>,
     /// Blocks that an earlier process had rehearsed and that were not rehearsed again.
     pub resumed_blocks: u64,
     /// Attempts beyond the first that transient failures cost.

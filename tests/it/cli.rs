@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rewake::store::DataDir;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -141,6 +142,27 @@ fn every_way_of_recovering_gives_the_same_digest() {
 }
 
 #[test]
+fn batches_grow_as_long_as_a_crash_may_repeat_them_and_the_report_says_so() {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let data = scratch.path().join("node");
+    let words = "generate --transfers 56000 --accounts 20000 --block-txs 1000";
+    rewake(&format!("{words} --unconfirmed-blocks 56 --mempool 0"), &data).expect(0);
+    let twin = scratch.path().join("twin");
+    crate::scripted::copy_files(&DataDir::new(&data), &DataDir::new(&twin));
+    let paced = rewake("recover --json --repeat-max 3600", &data).expect(0).json();
+    let change = &paced["paces"][0];
+    let found = (&change["why"], &change["batch"]["txs_max"], &change["after"]);
+    assert_eq!(found, (&"room_for_more".into(), &100_000.into(), &50.into()), "{paced}");
+    assert!(change["workers"].as_u64().is_some_and(|workers| workers > 0), "{change}");
+    let steady = rewake("recover --batch-txs 50000", &twin).expect(0).out;
+    assert!(!steady.contains("\npace"), "{steady}");
+    assert_eq!(
+        rewake("status --json", &twin).expect(0).json()["state_digest"],
+        paced["state_digest"]
+    );
+}
+
+#[test]
 fn a_lost_block_table_is_made_again_from_the_log() {
     let (_scratch, data) = generated();
     let digest = rewake("recover --json", &data).expect(0).json()["state_digest"].clone();
@@ -210,6 +232,7 @@ fn a_command_line_that_cannot_be_followed_is_a_usage_error() {
         ("bogus", "unrecognized subcommand 'bogus'"),
         ("recover --commit never", "invalid value 'never'"),
         ("recover --batch-txs 0", "0 is not in 1.."),
+        ("recover --batch-txs 9 --repeat-max 9", "cannot be used with '--repeat-max"),
         ("recover --memory x", "invalid value 'x'"),
         ("generate --skew 1.234", "at most two decimal places"),
         ("generate --accounts 1", "workload asks for 1 accounts, allowed are 2 to"),

@@ -107,6 +107,7 @@ pub fn image(files: &Files) -> Image {
 pub fn singly() -> RecoveryOptions {
     RecoveryOptions {
         batch: BatchLimits { txs_max: 0, ..BatchLimits::default() },
+        pace: None,
         memory_bytes: 0,
         ..options()
     }

@@ -23,9 +23,10 @@ fn in_a_process(template: &DataDir, workers: &str, how: &str) -> Whole {
     Whole::of(&examine(&dir, &registry, Repairs::default()).expect("a sound node"))
 }
 
-const HOW: [&str; 4] = [
+const HOW: [&str; 5] = [
     "--commit restore --gate all",
     "--commit restore --gate batch --batch-txs 1",
+    "--commit reexecute --gate batch --repeat-max 1",
     "--commit reexecute --gate all --batch-txs 140 --memory 0",
     "--commit reexecute --gate batch --batch-txs 40 --memory 0",
 ];

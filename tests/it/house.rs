@@ -13,6 +13,7 @@ const FLOORS: &[(&str, usize)] = &[
     ("state", 3),
     ("mempool", 3),
     ("plan", 3),
+    ("pace", 4),
     ("recovery", 3),
     ("diff", 4),
     ("machine", 4),

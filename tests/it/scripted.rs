@@ -40,7 +40,8 @@ impl Clock for StillClock {
 pub fn options() -> RecoveryOptions {
     let clock = Arc::new(StillClock::default());
     let executor = ExecutorSettings { clock, ..ExecutorSettings::default() };
-    RecoveryOptions { executor, ..RecoveryOptions::default() }
+    // Batches of the size that a test says, however long they take.
+    RecoveryOptions { executor, pace: None, ..RecoveryOptions::default() }
 }
 
 /// Makes an empty node of a faulty machine.

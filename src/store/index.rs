@@ -5,7 +5,6 @@
 //! index, so that a page is touched once for all its new rows. What is in memory is read back from the events.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use foldhash::fast::RandomState;
 use rusqlite::{Connection, params};
@@ -61,10 +60,10 @@ impl IndexSum {
 /// Identities that are not in the table yet.
 #[derive(Debug, Default)]
 pub(crate) struct RecentIds {
-    by_prefix: HashMap<i64, Seq, RandomState>,
-    /// Those whose prefix was there already.
-    alike: HashMap<i64, Vec<Seq>>,
-    count: usize,
+    /// The first position of each identity.
+    seqs: HashMap<TxId, Seq, RandomState>,
+    /// Their rows in the table, in order of arrival.
+    rows: Vec<(i64, u64)>,
     bytes: usize,
     has_written: bool,
 }
@@ -87,40 +86,43 @@ impl RecentIds {
 
     /// Takes up one more identity, of a transaction of so many bytes.
     pub(crate) fn add(&mut self, id: &TxId, seq: Seq, bytes: usize) {
-        let prefix = prefix(id);
-        match self.by_prefix.entry(prefix) {
-            Entry::Vacant(vacant) => drop(vacant.insert(seq)),
-            Entry::Occupied(_) => self.alike.entry(prefix).or_default().push(seq),
-        }
-        self.count = self.count.saturating_add(1);
+        self.seqs.entry(*id).or_insert(seq);
+        self.rows.push((prefix(id), seq.get()));
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
     /// Says whether it is time to write the lot.
     pub(crate) const fn is_full(&self) -> bool {
-        self.count >= LOT || self.bytes >= LOT_BYTES
+        self.rows.len() >= LOT || self.bytes >= LOT_BYTES
     }
 
     /// Writes the lot, which covers every event up to `covered`.
-    pub(crate) fn write(&self, sql: &Connection, covered: u64) -> rusqlite::Result<()> {
-        let alike =
-            self.alike.iter().flat_map(|(prefix, seqs)| seqs.iter().map(move |seq| (prefix, seq)));
-        let rows = self.by_prefix.iter().chain(alike);
-        let mut rows: Vec<_> = rows.map(|(prefix, seq)| (*prefix, seq.get())).collect();
-        rows.sort_unstable();
+    pub(crate) fn write(&mut self, sql: &Connection, covered: u64) -> rusqlite::Result<()> {
+        self.rows.sort_unstable();
         let mut statement =
             sql.prepare_cached("INSERT INTO tx_index (prefix, seq) VALUES (?1, ?2)")?;
-        for (prefix, seq) in rows {
+        for (prefix, seq) in &self.rows {
             statement.execute(params![prefix, seq])?;
         }
         sql.execute("UPDATE log SET indexed = ?1", [covered]).map(drop)
     }
 
-    /// Returns the positions in memory that may be those of an identity.
-    pub(crate) fn find(&self, id: &TxId) -> Vec<Seq> {
-        let prefix = prefix(id);
-        let alike = self.alike.get(&prefix).into_iter().flatten();
-        self.by_prefix.get(&prefix).into_iter().chain(alike).copied().collect()
+    /// Starts the next lot, after one that was written up to a position.
+    pub(crate) fn start_over(&mut self, covered: u64) {
+        self.seqs.clear();
+        self.rows.clear();
+        self.bytes = 0;
+        self.has_written = covered > 0;
+    }
+
+    /// Returns the prefixes of the lot.
+    pub(crate) fn prefixes(&self) -> impl Iterator<Item = i64> {
+        self.rows.iter().map(|(prefix, _)| *prefix)
+    }
+
+    /// Returns the first position of an identity that is in memory.
+    pub(crate) fn find(&self, id: &TxId) -> Option<Seq> {
+        self.seqs.get(id).copied()
     }
 
     /// Returns the positions in the table that may be those of an identity.
@@ -131,7 +133,8 @@ impl RecentIds {
     }
 }
 
-fn prefix(id: &TxId) -> i64 {
+/// Returns the part of an identity that the table holds.
+pub(crate) fn prefix(id: &TxId) -> i64 {
     i64::from_be_bytes(*id.0.first_chunk::<8>().unwrap_or(&[0; 8]))
 }
 
@@ -153,7 +156,7 @@ mod tests {
         assert!(!large.is_full());
         large.add(&id(1), Seq::FIRST.next(), 1);
         assert!(large.is_full());
-        assert_eq!(large.find(&id(1)), [Seq::FIRST, Seq::FIRST.next()]);
+        assert_eq!(large.find(&id(1)), Some(Seq::FIRST), "the first position counts");
         assert!(!large.has_written() && RecentIds::after(7).has_written());
     }
 }

@@ -10,7 +10,7 @@ use crate::fail_point::Point;
 use crate::store::connection::{Database, Durability, pass};
 use crate::store::events::{Appended, LogHead, StoredEvent, read_head};
 use crate::store::identities::Identities;
-use crate::store::index::{IndexSum, RecentIds};
+use crate::store::index::{self, IndexSum, Lot};
 use crate::store::insert::insert;
 use crate::store::medium::Medium;
 use crate::store::scan::{Failure, scan};
@@ -102,19 +102,17 @@ impl Log {
         self.database.pass(Point::AppendBegin)?;
         let Self { database, identities, head: before, .. } = self;
         let before = *before;
-        let (wrote_lot, (mut head, tail)) = database.transaction(|sql| {
-            let wrote_lot = match identities {
+        let (indexed, (mut head, tail)) = database.transaction(|sql| {
+            let indexed = match identities {
                 Some(identities) => identities.write(sql, before.seq, events.len())?,
-                None => false,
+                None => 0,
             };
             let logged = insert(sql, before, now, events)?;
             pass(Point::AppendStaged)?;
-            Ok((wrote_lot, logged))
+            Ok((indexed, logged))
         })?;
         if let Some(identities) = identities {
-            if wrote_lot {
-                identities.start_over(before.seq);
-            }
+            identities.wrote(indexed);
             identities.add(first, events);
         }
         if planted!("head_one_too_high") {
@@ -290,7 +288,7 @@ impl Log {
         if !self.identities.as_ref().is_some_and(|identities| identities.may_be_written(id)) {
             return Ok(None);
         }
-        for seq in self.database.on(|sql| RecentIds::find_written(sql, id))? {
+        for seq in self.database.on(|sql| index::find(sql, id))? {
             let event = self.linked(seq)?;
             if event.body.starts_with(&id.0) {
                 return Ok(Some(event));
@@ -304,7 +302,7 @@ impl Log {
     /// # Errors
     /// [`StoreError`] where it cannot be read.
     pub fn indexed(&self) -> Result<u64, StoreError> {
-        self.database.on(RecentIds::covered)
+        self.database.on(index::covered)
     }
 
     /// Sums up what the transaction index holds from a position on, of the positions that count.
@@ -313,6 +311,14 @@ impl Log {
     /// [`StoreError`] where the index cannot be read.
     pub fn index(&self, from: Seq, counts: impl Fn(Seq) -> bool) -> Result<IndexSum, StoreError> {
         self.database.on(|sql| IndexSum::of_table(sql, from, counts))
+    }
+
+    /// Counts rows of the transaction index above a position that are not those of their events, where it counts.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the index or the events cannot be read.
+    pub fn strays(&self, above: u64, counts: impl Fn(Seq) -> bool) -> Result<u64, StoreError> {
+        self.database.on(|sql| index::strays(sql, above, counts))
     }
 
     /// Returns what is wrong with the pages and indexes of the file; reads all of it.
@@ -362,22 +368,22 @@ impl Log {
 
     fn load_identities(&mut self) -> Result<(), StoreError> {
         if self.identities.is_none() {
-            self.identities = Some(Identities::new(self.read_recent()?));
+            self.identities = Some(self.read_identities()?);
         }
         Ok(())
     }
 
     /// Reads the identities that the index does not cover, and verifies each event on the way: start-up did not look at
     /// those before the checkpoint, and a damaged identity would be taken for a new one.
-    fn read_recent(&self) -> Result<RecentIds, StoreError> {
-        let covered = self.database.on(RecentIds::covered)?;
+    fn read_identities(&self) -> Result<Identities, StoreError> {
+        let covered = self.database.on(index::covered)?;
         let mut head = LogHead { seq: covered, chain: Digest::ZERO };
         head.chain = self.chain_before(head.next())?;
-        let mut recent = RecentIds::after(covered);
+        let mut recent = Lot::default();
         loop {
             let (events, error) = self.salvage(head.next(), RECENT_BYTES);
             if events.is_empty() {
-                return error.map_or(Ok(recent), Err);
+                return error.map_or_else(|| Ok(Identities::new(recent, covered)), Err);
             }
             for event in events {
                 let next = head.next();

@@ -94,6 +94,24 @@ impl Writer {
         }
     }
 
+    /// Returns how many bytes were written.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Says whether nothing was written.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Returns what was written from an offset on; nothing where it is beyond the end.
+    #[must_use]
+    pub fn since(&self, offset: usize) -> &[u8] {
+        self.bytes.get(offset..).unwrap_or_default()
+    }
+
     /// Returns what was written.
     #[must_use]
     pub fn finish(self) -> Vec<u8> {

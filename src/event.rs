@@ -143,11 +143,27 @@ impl EventBody {
     /// Returns the canonical bytes of the body, without the event's head.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(self.bytes_about());
+        self.write(&mut writer);
+        writer.finish()
+    }
+
+    /// Writes the canonical bytes of the body after what a writer holds.
+    pub(crate) fn write(&self, writer: &mut Writer) {
         match self {
-            Self::Patch(patch) => patch.encode(),
-            Self::Tx(tx) => tx.encode(),
-            Self::Order(order) => order.encode(),
-            Self::Verdict(verdict) => verdict.encode(),
+            Self::Patch(patch) => patch.write(writer),
+            Self::Tx(tx) => tx.write(writer),
+            Self::Order(order) => order.write(writer),
+            Self::Verdict(verdict) => verdict.write(writer),
+        }
+    }
+
+    /// Returns about how many bytes the body takes; exactly for a transaction.
+    pub(crate) fn bytes_about(&self) -> usize {
+        match self {
+            Self::Tx(tx) => tx.payload.len().saturating_add(size_of::<TxId>()),
+            Self::Order(order) => order.txs.len().saturating_mul(2).saturating_add(64),
+            Self::Patch(_) | Self::Verdict(_) => 64,
         }
     }
 
@@ -169,9 +185,13 @@ impl Event {
     /// Returns the canonical bytes in format 1, or in format 0 where the event has no time.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let head = head_bytes(self.seq, self.body.kind(), self.created);
         let mut writer = Writer::with_capacity(256);
-        writer.raw(&head).raw(&self.body.encode());
+        writer.u8(u8::from(self.created.is_some())).u8(self.body.kind().code());
+        writer.u64(self.seq.get());
+        if let Some(created) = self.created {
+            writer.u64(created.0);
+        }
+        self.body.write(&mut writer);
         writer.finish()
     }
 
@@ -188,11 +208,10 @@ impl Event {
         let code = reader.u8("kind")?;
         let kind = Kind::from_code(code).ok_or_else(|| reader.invalid("kind", code.into()))?;
         let seq = Seq::new(reader.u64("seq")?).ok_or_else(|| reader.invalid("seq", 0))?;
-        let created = match format {
-            0 => None,
-            _ => Some(UnixMillis(reader.u64("created")?)),
+        let (created, head) = match format {
+            0 => (None, 10),
+            _ => (Some(UnixMillis(reader.u64("created")?)), 18),
         };
-        let head = head_bytes(seq, kind, created).len();
         let body = EventBody::decode(kind, bytes.get(head..).unwrap_or_default())?;
         Ok(Self { seq, created, body })
     }
@@ -207,18 +226,33 @@ pub fn chain_digest(
     created: Option<UnixMillis>,
     body: &[u8],
 ) -> Digest {
+    let head = [u8::from(created.is_some()), kind.code()];
+    let (seq, created) = (seq.get().to_le_bytes(), created.map(|time| time.0.to_le_bytes()));
+    let created = created.as_ref().map_or(&[][..], |time| time);
+    let parts = [&previous.0, &head[..], &seq, created, body];
+    let mut buffer = [0; AT_ONCE];
+    if let Some(joined) = join(&mut buffer, parts) {
+        return Digest::of(joined);
+    }
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&previous.0).update(&head_bytes(seq, kind, created)).update(body);
+    for part in parts {
+        hasher.update(part);
+    }
     hasher.finalize().into()
 }
 
-fn head_bytes(seq: Seq, kind: Kind, created: Option<UnixMillis>) -> Vec<u8> {
-    let mut writer = Writer::with_capacity(18);
-    writer.u8(u8::from(created.is_some())).u8(kind.code()).u64(seq.get());
-    if let Some(created) = created {
-        writer.u64(created.0);
+/// Bytes of an event that are joined and hashed in one call, which takes two thirds of the time of piece by piece.
+const AT_ONCE: usize = 512;
+
+/// Joins parts in a buffer; `None` where they have no room.
+fn join<'a>(buffer: &'a mut [u8], parts: [&[u8]; 5]) -> Option<&'a [u8]> {
+    let mut length = 0usize;
+    for part in parts {
+        let end = length.saturating_add(part.len());
+        buffer.get_mut(length..end)?.copy_from_slice(part);
+        length = end;
     }
-    writer.finish()
+    buffer.get(..length)
 }
 
 impl Patch {
@@ -233,14 +267,12 @@ impl Patch {
         Self { label: label.into(), replaces_state, entries: sorted.into_iter().collect() }
     }
 
-    fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::default();
+    fn write(&self, writer: &mut Writer) {
         writer.bytes(self.label.as_bytes()).u8(u8::from(self.replaces_state));
         writer.varint(count(self.entries.len()));
         for (key, value) in &self.entries {
             writer.bytes(key).optional(value.as_deref());
         }
-        writer.finish()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
@@ -266,10 +298,8 @@ impl Patch {
 }
 
 impl Tx {
-    fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::with_capacity(self.payload.len().saturating_add(32));
+    fn write(&self, writer: &mut Writer) {
         writer.raw(&self.id.0).raw(&self.payload);
-        writer.finish()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
@@ -281,11 +311,9 @@ impl Tx {
 }
 
 impl Order {
-    fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::with_capacity(self.txs.len().saturating_mul(2).saturating_add(64));
+    fn write(&self, writer: &mut Writer) {
         writer.u64(self.height.get()).bytes(&self.header);
-        encode_seqs(&mut writer, &self.txs);
-        writer.finish()
+        encode_seqs(writer, &self.txs);
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
@@ -325,8 +353,7 @@ pub(crate) fn decode_seqs(reader: &mut Reader<'_>) -> Result<Vec<Seq>, CodecErro
 }
 
 impl Verdict {
-    fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::default();
+    fn write(&self, writer: &mut Writer) {
         writer.u64(self.tx.get());
         match &self.ruling {
             Ruling::Quarantine { reason, attempts } => {
@@ -335,7 +362,6 @@ impl Verdict {
             Ruling::Release => writer.u8(2),
             Ruling::Discard => writer.u8(3),
         };
-        writer.finish()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, CodecError> {

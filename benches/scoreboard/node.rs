@@ -14,7 +14,8 @@ use rewake::store::{DataDir, Repairs};
 use rewake::telemetry::{Exposition, Metrics};
 use rewake::types::Bytes;
 
-use crate::{Row, Settings};
+use crate::Settings;
+use crate::row::{Goal, Row, median};
 
 /// Clients that submit at once, each one transaction at a time.
 const CLIENTS: u64 = 64;
@@ -52,48 +53,21 @@ pub(crate) fn rows(settings: &Settings) -> Result<Vec<Row>> {
     let alone = median(single.iter().map(|run| run.rate));
     let rate = |runs: &[Submissions]| median(runs.iter().map(|run| run.rate));
     let p99 = |runs: &[Submissions]| median(runs.iter().map(|run| run.p99_us));
-    let row = |name: &str, ours: f64, theirs: f64, unit, goal: Option<Goal>| {
-        let ratio = ours / theirs;
-        let met = goal.map(|goal| goal.is_met(ratio));
-        Row { name: name.to_owned(), ours, theirs, unit, ratio, goal: goal.map(Goal::value), met }
-    };
     let (least, most) = (Some(Goal::AtLeast(20.0)), Some(Goal::AtMost(10.0)));
     let (by_library, by_http) = (rate(&library), rate(&http));
     let unit = "transactions/s";
     Ok(vec![
-        row("64 clients by the library, against one at a time", by_library, alone, unit, least),
-        row("p99 of those, against one durable write", p99(&library), write, "us", most),
-        row("64 clients over HTTP, against one at a time", by_http, alone, unit, None),
-        row("p99 of those, against one durable write", p99(&http), write, "us", None),
+        Row::new(
+            "64 clients by the library, against one at a time",
+            by_library,
+            alone,
+            unit,
+            least,
+        ),
+        Row::new("p99 of those, against one durable write", p99(&library), write, "us", most),
+        Row::new("64 clients over HTTP, against one at a time", by_http, alone, unit, None),
+        Row::new("p99 of those, against one durable write", p99(&http), write, "us", None),
     ])
-}
-
-/// What a ratio is to be.
-#[derive(Clone, Copy)]
-enum Goal {
-    AtLeast(f64),
-    AtMost(f64),
-}
-
-impl Goal {
-    fn is_met(self, ratio: f64) -> bool {
-        match self {
-            Self::AtLeast(goal) => ratio >= goal,
-            Self::AtMost(goal) => ratio <= goal,
-        }
-    }
-
-    const fn value(self) -> f64 {
-        match self {
-            Self::AtLeast(goal) | Self::AtMost(goal) => goal,
-        }
-    }
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<_> = values.collect();
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn transfer(from: u64, nonce: u64) -> NewTx {

@@ -48,7 +48,16 @@ impl Indexed {
             Ok(covered) => *covered,
             Err(error) => return findings.add(unreadable(error)),
         };
-        match store.log().index(from, |seq| !(self.covers(seq) && self.is_unknown(seq))) {
+        let above = covered.max(from.get().saturating_sub(1));
+        match store.log().strays(above, |seq| !self.is_unknown(seq)) {
+            Ok(0) => {}
+            Ok(found) => {
+                let expected = format!("no rows of others than the events after {covered}");
+                findings.add(Finding::new(What::TxIndex, expected, format!("{found} rows")));
+            }
+            Err(error) => return findings.add(unreadable(&error)),
+        }
+        match store.log().index(from, |seq| self.covers(seq) && !self.is_unknown(seq)) {
             Ok(found) if found == self.expected => {}
             Ok(found) => {
                 let expected = format!("{} transactions up to event {covered}", self.expected.rows);

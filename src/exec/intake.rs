@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use crate::diff::{Backlog, OrderError};
 use crate::event::{EventBody, Kind, Order, Patch, Ruling, Tx, Verdict};
-use crate::exec::start::fold_from;
+use crate::exec::fold::fold_from;
 use crate::exec::{Clock, Examined, Settlement};
 use crate::store::{Log, LogHead, Store, StoreError, StoredEvent};
 use crate::types::{Bytes, Height, Seq, TxId};
@@ -195,7 +197,7 @@ impl Intake {
             log: &mut log,
             backlog: &mut self.backlog,
             staged: Vec::new(),
-            ids: HashMap::new(),
+            ids: HashMap::default(),
         };
         let answers: Result<Vec<_>, _> = lots
             .into_iter()
@@ -228,7 +230,7 @@ struct Staging<'a> {
     backlog: &'a mut Backlog,
     head: LogHead,
     staged: Vec<EventBody>,
-    ids: HashMap<TxId, Seq>,
+    ids: HashMap<TxId, Seq, RandomState>,
 }
 
 impl Staging<'_> {

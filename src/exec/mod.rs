@@ -8,6 +8,7 @@ mod bus;
 mod clock;
 mod commit;
 mod estimate;
+mod fold;
 mod host_load;
 mod intake;
 mod isolate;

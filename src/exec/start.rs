@@ -1,18 +1,17 @@
 //! Start-up: opens a node, observes it and decides. Costs what is unconfirmed, never what is confirmed.
 
-use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::block::BlockRow;
 use crate::diff::{Backlog, first_difference};
-use crate::event::Kind;
+use crate::exec::fold::fold_from;
 use crate::machine::{Registry, StateMachine, UnknownMachine};
 use crate::mempool::Mempool;
 use crate::recovery::{
     Action, ChainSeen, CheckpointSeen, Files, Label, MachineSeen, Observation, PendingSeen,
     WitnessSeen, decide,
 };
-use crate::store::{DataDir, Log, LogHead, Problem, Repairs, Store, StoreError, StoredEvent};
+use crate::store::{DataDir, LogHead, Problem, Repairs, Store, StoreError, StoredEvent};
 use crate::types::{Height, Seq};
 
 /// Bytes of event bodies that are read at once.
@@ -309,41 +308,6 @@ const fn advice(label: Label) -> &'static str {
         | Label::Locked
         | Label::Unusable => "see the message",
     }
-}
-
-/// Reads the events after a head up to the end of the log as it is now, verifies that each follows from the one before,
-/// and folds them; returns the bytes of their bodies, and the head that it came to.
-///
-/// The log is borrowed for each stretch of reading and not while it is verified.
-pub(crate) fn fold_from<L: Deref<Target = Log>>(
-    lend: impl Fn() -> L,
-    mut head: LogHead,
-    backlog: &mut Backlog,
-) -> Result<(u64, LogHead), StoreError> {
-    let (end, mut bytes) = (lend().head().seq, 0u64);
-    while head.seq < end {
-        let events = lend().read(head.next(), READ_BYTES)?;
-        for event in &events {
-            if event.chain_after(head.chain) != event.chain && !planted!("chain_not_verified") {
-                return Err(lend().unlinked(event.seq));
-            }
-            // Most events are transactions, whose bytes nobody needs to look at here.
-            if event.kind == Kind::Tx && event.body.len() >= 32 {
-                backlog.receive(event.seq);
-            } else {
-                let body = event.decode().map_err(|error| lend().codec(event.seq, error))?;
-                let folded = backlog.fold(event.seq, &body);
-                folded
-                    .map_err(|error| lend().damaged(event.seq, &format!("cannot be: {error}")))?;
-            }
-            head = event.head();
-            bytes = bytes.saturating_add(crate::codec::count(event.body.len()));
-        }
-        if events.is_empty() {
-            return Err(lend().damaged(head.next(), "is missing"));
-        }
-    }
-    Ok((bytes, head))
 }
 
 fn broken_link(event: &StoredEvent) -> String {

@@ -1,11 +1,10 @@
 //! The rows of the event table: what they hold, and how they are read and written.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::codec::CodecError;
 use crate::event::{EventBody, Kind, chain_digest};
-use crate::store::tail::Tail;
-use crate::types::{Digest, Seq, UnixMillis};
+use crate::types::{Digest, Seq, Slice, UnixMillis};
 
 /// How far the log goes: the number of events, and the chain digest of the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +38,8 @@ pub struct StoredEvent {
     pub kind: Kind,
     /// When it was logged; `None` in format 0.
     pub created: Option<UnixMillis>,
-    /// Canonical bytes of the body.
-    pub body: Vec<u8>,
+    /// Canonical bytes of the body, a stretch of the buffer that it was read or written with.
+    pub body: Slice,
     /// The chain digest that is stored with it.
     pub chain: Digest,
 }
@@ -83,35 +82,4 @@ pub(crate) fn read_head(sql: &Connection) -> rusqlite::Result<LogHead> {
         })
         .optional()?;
     Ok(head.unwrap_or(LogHead::EMPTY))
-}
-
-/// `None` where it has no position or a kind unknown.
-pub(crate) fn read_event(row: &Row<'_>) -> rusqlite::Result<Option<StoredEvent>> {
-    let (Some(seq), Some(kind)) = (Seq::new(row.get(0)?), Kind::from_code(row.get(1)?)) else {
-        return Ok(None);
-    };
-    let created = row.get::<_, Option<u64>>(2)?.map(UnixMillis);
-    Ok(Some(StoredEvent { seq, kind, created, body: row.get(3)?, chain: Digest(row.get(4)?) }))
-}
-
-/// Inserts events after a head; returns the new head, and the last of the rows.
-pub(crate) fn insert(
-    sql: &Connection,
-    mut head: LogHead,
-    now: UnixMillis,
-    events: &[EventBody],
-) -> rusqlite::Result<(LogHead, Tail)> {
-    let mut statement = sql.prepare_cached(
-        "INSERT INTO event (seq, format, kind, created, body, chain) VALUES (?1, 1, ?2, ?3, ?4, ?5)",
-    )?;
-    let mut tail = Tail::default();
-    for event in events {
-        let (seq, kind, created) = (head.next(), event.kind(), Some(now));
-        let body = event.encode();
-        let chain = chain_digest(head.chain, seq, kind, created, &body);
-        statement.execute(params![seq.get(), kind.code(), now.0, body, chain.0])?;
-        head = LogHead { seq: seq.get(), chain };
-        tail.push(StoredEvent { seq, kind, created, body, chain });
-    }
-    Ok((head, tail))
 }

@@ -8,13 +8,19 @@ use crate::codec::CodecError;
 use crate::event::{EventBody, Kind};
 use crate::fail_point::Point;
 use crate::store::connection::{Database, Durability, pass};
-use crate::store::events::{Appended, LogHead, StoredEvent, insert, read_event, read_head};
-use crate::store::index::{IndexSum, RecentIds};
+use crate::store::events::{Appended, LogHead, StoredEvent, read_head};
+use crate::store::identities::Identities;
+use crate::store::index::{self, IndexSum, Lot};
+use crate::store::insert::insert;
 use crate::store::medium::Medium;
+use crate::store::scan::{Failure, scan};
 use crate::store::tail::Tail;
 use crate::store::witness::Witness;
 use crate::store::{Problem, StoreError, migrate};
 use crate::types::{Digest, Seq, TxId, UnixMillis};
+
+/// Bytes of bodies that are read at once where identities are gathered.
+const RECENT_BYTES: usize = 1 << 20;
 
 /// The open event log with its witness.
 pub struct Log {
@@ -22,7 +28,7 @@ pub struct Log {
     witness: Witness,
     machine: String,
     head: LogHead,
-    recent: Option<RecentIds>,
+    identities: Option<Identities>,
     tail: Tail,
     /// Whether the write-ahead log has been made durable since the opening.
     armed: bool,
@@ -60,7 +66,7 @@ impl Log {
         })?;
         let head = database.on(read_head)?;
         let (witness, tail) = (witness(head)?, Tail::default());
-        Ok(Self { database, witness, machine, head, recent: None, tail, armed: false })
+        Ok(Self { database, witness, machine, head, identities: None, tail, armed: false })
     }
 
     /// Returns the name of the machine that the payloads are for.
@@ -92,30 +98,22 @@ impl Log {
     ) -> Result<Appended, StoreError> {
         let first = self.head.next();
         self.arm()?;
-        self.load_recent()?;
+        self.load_identities()?;
         self.database.pass(Point::AppendBegin)?;
-        let Self { database, recent, head, .. } = self;
-        let lot = recent.as_ref().filter(|recent| recent.is_full());
-        let before = head.seq;
-        let (mut head, tail) = database.transaction(|sql| {
-            if let Some(lot) = lot {
-                lot.write(sql, head.seq)?;
-            }
-            let logged = insert(sql, *head, now, events)?;
+        let Self { database, identities, head: before, .. } = self;
+        let before = *before;
+        let (indexed, (mut head, tail)) = database.transaction(|sql| {
+            let indexed = match identities {
+                Some(identities) => identities.write(sql, before.seq, events.len())?,
+                None => 0,
+            };
+            let logged = insert(sql, before, now, events)?;
             pass(Point::AppendStaged)?;
-            Ok(logged)
+            Ok((indexed, logged))
         })?;
-        if lot.is_some() {
-            self.recent = Some(RecentIds::after(before));
-        }
-        if let Some(recent) = &mut self.recent {
-            let mut seq = first;
-            for event in events {
-                if let EventBody::Tx(tx) = event {
-                    recent.add(&tx.id, seq, tx.payload.len());
-                }
-                seq = seq.next();
-            }
+        if let Some(identities) = identities {
+            identities.wrote(indexed);
+            identities.add(first, events);
         }
         if planted!("head_one_too_high") {
             head.seq = head.seq.saturating_add(1);
@@ -177,37 +175,28 @@ impl Log {
     /// # Errors
     /// [`StoreError`] where rows cannot be read or are not dense.
     pub fn read(&self, from: Seq, bytes_max: usize) -> Result<Vec<StoredEvent>, StoreError> {
+        let kept = self.tail.copy(from, bytes_max).map(|kept| (kept, None));
+        let (events, failure) = kept.unwrap_or_else(|| self.salvage(from, bytes_max));
         let mut expected = from;
-        let mut bytes = 0usize;
-        let mut events = Vec::new();
-        let mut take = |event: StoredEvent| {
+        for event in &events {
             if event.seq != expected {
                 return Err(self.damaged(expected, "is missing"));
             }
             expected = expected.next();
-            bytes = bytes.saturating_add(event.body.len());
-            events.push(event);
-            Ok(bytes < bytes_max)
-        };
-        match self.tail.from(from) {
-            Some(mut kept) => while kept.next().map_or(Ok(false), |event| take(event.clone()))? {},
-            None => self.visit(from, take)?,
         }
-        Ok(events)
+        failure.map_or(Ok(events), Err)
     }
 
     /// Reads what can be read from a position on, as [`Log::read`] does: rows may be missing, and where one cannot be
     /// read the events before it come with the error.
     #[must_use]
     pub fn salvage(&self, from: Seq, bytes_max: usize) -> (Vec<StoredEvent>, Option<StoreError>) {
-        let mut bytes = 0usize;
-        let mut events = Vec::new();
-        let visited = self.visit(from, |event| {
-            bytes = bytes.saturating_add(event.body.len());
-            events.push(event);
-            Ok(bytes < bytes_max)
+        let stretch = scan(&self.database.connection, from, bytes_max);
+        let failure = stretch.failure.map(|failure| match failure {
+            Failure::Sql(error) => StoreError::sql(&self.database.file, &error),
+            Failure::Unknown => self.damaged(from, "or one after it has a kind unknown"),
         });
-        (events, visited.err())
+        (stretch.events, failure)
     }
 
     /// Reads one event.
@@ -269,7 +258,11 @@ impl Log {
     /// # Errors
     /// As [`Log::find_event`].
     pub fn find_tx(&mut self, id: &TxId) -> Result<Option<Seq>, StoreError> {
-        Ok(self.find_event(id)?.map(|event| event.seq))
+        // What is in memory was verified when it was read, or was written by this process.
+        match self.find_recent(id)? {
+            Some(seq) => Ok(Some(seq)),
+            None => Ok(self.find_written(id)?.map(|event| event.seq)),
+        }
     }
 
     /// Finds a transaction. Who asks takes it for acknowledged, so a log that failed gives no answer.
@@ -277,16 +270,25 @@ impl Log {
     /// # Errors
     /// [`StoreError`] where the index or the event cannot be read, or an append has failed.
     pub fn find_event(&mut self, id: &TxId) -> Result<Option<StoredEvent>, StoreError> {
+        match self.find_recent(id)? {
+            Some(seq) => self.linked(seq).map(Some),
+            None => self.find_written(id),
+        }
+    }
+
+    fn find_recent(&mut self, id: &TxId) -> Result<Option<Seq>, StoreError> {
         self.database.check()?;
-        self.load_recent()?;
-        if planted!("duplicates_not_recognised") {
+        self.load_identities()?;
+        let found = self.identities.as_ref().and_then(|identities| identities.find(id));
+        Ok(found.filter(|_| !planted!("duplicates_not_recognised")))
+    }
+
+    /// Finds a transaction by the index; the identities have been loaded.
+    fn find_written(&self, id: &TxId) -> Result<Option<StoredEvent>, StoreError> {
+        if !self.identities.as_ref().is_some_and(|identities| identities.may_be_written(id)) {
             return Ok(None);
         }
-        let mut candidates = self.recent.as_ref().map(|recent| recent.find(id)).unwrap_or_default();
-        if self.recent.as_ref().is_some_and(RecentIds::has_written) {
-            candidates.extend(self.database.on(|sql| RecentIds::find_written(sql, id))?);
-        }
-        for seq in candidates {
+        for seq in self.database.on(|sql| index::find(sql, id))? {
             let event = self.linked(seq)?;
             if event.body.starts_with(&id.0) {
                 return Ok(Some(event));
@@ -300,7 +302,7 @@ impl Log {
     /// # Errors
     /// [`StoreError`] where it cannot be read.
     pub fn indexed(&self) -> Result<u64, StoreError> {
-        self.database.on(RecentIds::covered)
+        self.database.on(index::covered)
     }
 
     /// Sums up what the transaction index holds from a position on, of the positions that count.
@@ -309,6 +311,14 @@ impl Log {
     /// [`StoreError`] where the index cannot be read.
     pub fn index(&self, from: Seq, counts: impl Fn(Seq) -> bool) -> Result<IndexSum, StoreError> {
         self.database.on(|sql| IndexSum::of_table(sql, from, counts))
+    }
+
+    /// Counts rows of the transaction index above a position that are not those of their events, where it counts.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the index or the events cannot be read.
+    pub fn strays(&self, above: u64, counts: impl Fn(Seq) -> bool) -> Result<u64, StoreError> {
+        self.database.on(|sql| index::strays(sql, above, counts))
     }
 
     /// Returns what is wrong with the pages and indexes of the file; reads all of it.
@@ -356,56 +366,35 @@ impl Log {
         Err(self.unlinked(event.seq))
     }
 
-    fn load_recent(&mut self) -> Result<(), StoreError> {
-        if self.recent.is_none() {
-            self.recent = Some(self.read_recent()?);
+    fn load_identities(&mut self) -> Result<(), StoreError> {
+        if self.identities.is_none() {
+            self.identities = Some(self.read_identities()?);
         }
         Ok(())
     }
 
     /// Reads the identities that the index does not cover, and verifies each event on the way: start-up did not look at
     /// those before the checkpoint, and a damaged identity would be taken for a new one.
-    fn read_recent(&self) -> Result<RecentIds, StoreError> {
-        let covered = self.database.on(RecentIds::covered)?;
+    fn read_identities(&self) -> Result<Identities, StoreError> {
+        let covered = self.database.on(index::covered)?;
         let mut head = LogHead { seq: covered, chain: Digest::ZERO };
         head.chain = self.chain_before(head.next())?;
-        let mut recent = RecentIds::after(covered);
-        self.visit(head.next(), |event| {
-            let next = head.next();
-            if event.seq != next || event.chain_after(head.chain) != event.chain {
-                return Err(self.unlinked(next));
+        let mut recent = Lot::default();
+        loop {
+            let (events, error) = self.salvage(head.next(), RECENT_BYTES);
+            if events.is_empty() {
+                return error.map_or_else(|| Ok(Identities::new(recent, covered)), Err);
             }
-            if let (Kind::Tx, Some(id)) = (event.kind, event.body.first_chunk()) {
-                recent.add(&TxId(*id), next, event.body.len());
-            }
-            head = event.head();
-            Ok(true)
-        })?;
-        Ok(recent)
-    }
-
-    fn visit(
-        &self,
-        from: Seq,
-        mut each: impl FnMut(StoredEvent) -> Result<bool, StoreError>,
-    ) -> Result<(), StoreError> {
-        let sql = |error: &rusqlite::Error| StoreError::sql(&self.database.file, error);
-        let mut statement = self
-            .database
-            .connection
-            .prepare_cached(
-                "SELECT seq, kind, created, body, chain FROM event WHERE seq >= ?1 ORDER BY seq",
-            )
-            .map_err(|error| sql(&error))?;
-        let mut rows = statement.query([from.get()]).map_err(|error| sql(&error))?;
-        while let Some(row) = rows.next().map_err(|error| sql(&error))? {
-            let event = read_event(row).map_err(|error| sql(&error))?;
-            let event =
-                event.ok_or_else(|| self.damaged(from, "or one after it has a kind unknown"))?;
-            if !each(event)? {
-                break;
+            for event in events {
+                let next = head.next();
+                if event.seq != next || event.chain_after(head.chain) != event.chain {
+                    return Err(self.unlinked(next));
+                }
+                if let (Kind::Tx, Some(id)) = (event.kind, event.body.first_chunk()) {
+                    recent.add(&TxId(*id), next, event.body.len());
+                }
+                head = event.head();
             }
         }
-        Ok(())
     }
 }

@@ -42,6 +42,19 @@ impl Tail {
         }
     }
 
+    /// Copies events from a position on until their bodies have so many bytes; `None` where the first of them is not kept.
+    pub(crate) fn copy(&self, from: Seq, bytes_max: usize) -> Option<Vec<StoredEvent>> {
+        let (mut events, mut bytes) = (Vec::new(), 0usize);
+        for event in self.from(from)? {
+            bytes = bytes.saturating_add(event.body.len());
+            events.push(event.clone());
+            if bytes >= bytes_max {
+                break;
+            }
+        }
+        Some(events)
+    }
+
     /// Returns the events from a position on; `None` where the first of them is not kept.
     pub(crate) fn from(&self, seq: Seq) -> Option<impl Iterator<Item = &StoredEvent>> {
         let first = self.events.front()?.seq.get();
@@ -62,7 +75,7 @@ mod tests {
 
     fn event(seq: u64, bytes: usize) -> StoredEvent {
         let seq = Seq::new(seq).expect("it is not zero");
-        let body = vec![0; bytes];
+        let body = vec![0; bytes].into();
         StoredEvent { seq, kind: Kind::Tx, created: None, body, chain: Digest::ZERO }
     }
 

@@ -99,20 +99,36 @@ fn a_transaction_is_found_in_and_between_the_lots_of_the_index() {
     };
     let body =
         |number| EventBody::Tx(rewake::event::Tx { id: id(number), payload: Bytes::default() });
-    for part in [1..LOT, LOT..LOT + 1, LOT + 1..LOT + 2, LOT + 2..LOT + 10] {
+    let log = |store: &rewake::store::Store, part: std::ops::Range<u64>| {
         let bodies: Vec<_> = part.map(body).collect();
         store.log().append(UnixMillis(1), &bodies).expect("an append");
-    }
-    let check = |store: &rewake::store::Store| {
-        for number in [1, 2, 3, LOT - 1, LOT, LOT + 1, LOT + 2, LOT + 9] {
+    };
+    let check = |store: &rewake::store::Store, last: u64, indexed: u64| {
+        for number in [1, 2, 3, LOT - 1, LOT, LOT + 1, LOT + 2, last - 1, last] {
             let found = store.log().find_tx(&id(number)).expect("an index");
             assert_eq!(found.map(Seq::get), Some(number));
         }
-        assert_eq!(store.log().find_tx(&id(LOT + 10)).expect("an index"), None);
+        assert_eq!(store.log().find_tx(&id(last + 1)).expect("an index"), None);
+        assert_eq!(store.log().indexed().expect("a position"), indexed);
+        let strays = store.log().strays(0, |_| true).expect("an index");
+        assert_eq!(strays, 0, "each row is that of its event");
     };
-    check(&store);
+    for part in [1..LOT, LOT..LOT + 1, LOT + 1..LOT + 2, LOT + 2..LOT + 10] {
+        log(&store, part);
+    }
+    check(&store, LOT + 9, 0);
+    log(&store, LOT + 10..LOT + 20_010);
+    check(&store, LOT + 20_009, 0);
     drop(store);
-    check(&node.dir.open().expect("a node"));
+    // The lot had been written in part: it is written anew, and then all of it.
+    let store = node.dir.open().expect("a node");
+    check(&store, LOT + 20_009, 0);
+    log(&store, LOT + 20_010..LOT + 60_010);
+    check(&store, LOT + 60_009, 0);
+    log(&store, LOT + 60_010..LOT + 70_010);
+    check(&store, LOT + 70_009, LOT + 20_009);
+    drop(store);
+    check(&node.dir.open().expect("a node"), LOT + 70_009, LOT + 20_009);
 }
 
 #[test]

@@ -41,6 +41,9 @@ pub(crate) struct EngineArgs {
     /// Transactions after which a batch is full
     #[arg(long, default_value_t = RecoveryOptions::default().batch.txs_max, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     batch_txs: u64,
+    /// Threads that execute the transactions of one block [default: the number of processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    workers: Option<u8>,
     /// Memory for rehearsed blocks in MiB; beyond it they go to disk
     #[arg(long, default_value_t = mebibytes(RecoveryOptions::default().memory_bytes), value_name = "MIB", value_parser = clap::value_parser!(u32).range(..=1_048_576))]
     memory: u32,
@@ -103,6 +106,9 @@ impl EngineArgs {
             ..RecoveryOptions::default()
         };
         options.batch.txs_max = self.batch_txs;
+        if let Some(workers) = self.workers {
+            options.executor.workers = workers.into();
+        }
         options.executor.retry.attempts_max = self.retries.saturating_add(1);
         options
     }

@@ -70,7 +70,7 @@ pub(crate) fn rehearse_apart(
         let Some(running) = watch.running().filter(|running| running.time > limit) else {
             continue;
         };
-        watch.stop(running.step);
+        watch.stop_late(limit);
         if running.time > limit * 2 && !brake.is_pulled() {
             let reason = format!("ran longer than {} ms and did not stop", limit.as_millis());
             return give_up(Some(running), reason);

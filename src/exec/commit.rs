@@ -350,6 +350,7 @@ mod tests {
             received: seqs(received),
             settled: Vec::new(),
             quarantined: Vec::new(),
+            dependencies: None,
         }
     }
 

@@ -101,6 +101,11 @@ impl Recovery {
             GivenUp::Failed(abandoned) => abandoned,
         };
         self.node.abandoned += 1;
+        if running.is_some_and(|running| running.is_ahead) {
+            // It had not come to its turn, so that nothing is known of the transaction: what comes now is in order.
+            self.executor = self.executor.on_one_thread();
+            return Ok((self.open_sandbox(database)?, None));
+        }
         let height = running.map(|running| running.height);
         let halt = |reason| Halt { cause: HaltCause::Poison, height, reason };
         let Some(Running { height, seq, .. }) = running else {

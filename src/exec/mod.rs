@@ -1,17 +1,20 @@
 //! Execution: where the store and the machine meet.
 
 mod above;
+mod after;
 mod apart;
 mod block;
 mod brake;
 mod bus;
 mod clock;
 mod commit;
+mod dependencies;
 mod estimate;
 mod intake;
 mod isolate;
 mod options;
 mod panic_guard;
+mod parallel;
 mod quarantine;
 mod reader;
 mod recover;
@@ -22,14 +25,16 @@ mod resume;
 mod retry;
 mod sandbox;
 mod start;
+mod steps;
 mod stop;
 mod unchecked;
 mod watch;
 
-pub use block::{Access, BlockFailure, Executed, Executor, ExecutorSettings, Rulings};
+pub use block::{Access, BlockFailure, Executed, Executor, ExecutorSettings, Rulings, Scheduling};
 pub use bus::{Bus, Committed, Rehearsed};
 pub use clock::{Clock, SystemClock};
 pub use commit::CommitMode;
+pub use dependencies::Dependencies;
 pub use estimate::Estimate;
 pub use intake::{Answer, Intake, IntakeError, Logged, NewEvent, NextTxs, PAYLOAD_BYTES_MAX};
 pub(crate) use options::STEP_TIME_MAX;

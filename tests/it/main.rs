@@ -100,6 +100,10 @@ mod node_metrics;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
+mod parallel;
+#[cfg(test)]
+mod parallel_recovery;
+#[cfg(test)]
 mod planted;
 #[cfg(test)]
 mod power_loss;
@@ -127,6 +131,8 @@ mod resume;
 mod scripted;
 #[cfg(test)]
 mod simulated;
+#[cfg(test)]
+mod steered;
 #[cfg(test)]
 mod suite;
 #[cfg(test)]

@@ -192,7 +192,9 @@ mod tests {
         let (mut learned, mut writers) = (Learned::default(), KeyMap::default());
         for (index, keys) in (0u32..).zip(steps) {
             let mut touched = Touched::default();
-            keys.into_iter().for_each(|key| touched.push(key));
+            for key in keys {
+                touched.push(key);
+            }
             learned.note(index, &touched, |key| writers.get(key));
             for key in touched.keys().iter().filter(|key| key.effect != Effect::None) {
                 writers.insert(Bytes::clone(&key.key), Writer::Tx(index));

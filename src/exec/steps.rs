@@ -138,12 +138,11 @@ impl<'a> Run<'a> {
     pub(super) fn tx(&mut self, block: &dyn OpenBlock) -> Result<(), BlockFailure> {
         let index = self.next();
         let Some(tx) = self.job.input.txs.get(index) else { return Ok(()) };
-        let receipt = match self.job.rulings.get(&tx.seq) {
-            Some(reason) => Receipt::quarantined(reason.clone()),
-            None => {
-                let writer = Writer::Tx(number(index));
-                self.step(writer, Some(tx.seq), |context| block.execute(index, context))?
-            }
+        let receipt = if let Some(reason) = self.job.rulings.get(&tx.seq) {
+            Receipt::quarantined(reason.clone())
+        } else {
+            let writer = Writer::Tx(number(index));
+            self.step(writer, Some(tx.seq), |context| block.execute(index, context))?
         };
         self.receipts.push(receipt);
         Ok(())

@@ -95,10 +95,9 @@ impl<'a> Board<'a> {
     ) -> Self {
         let (job, first) = (run.job, run.next());
         let txs = job.input.txs.get(first..).unwrap_or_default();
-        let states = txs.iter().map(|tx| match job.rulings.contains_key(&tx.seq) {
-            true => State::Taken,
-            false => State::Idle,
-        });
+        let is_ruled = |seq| job.rulings.contains_key(seq);
+        let state = |is_ruled| if is_ruled { State::Taken } else { State::Idle };
+        let states = txs.iter().map(|tx| state(is_ruled(&tx.seq)));
         let queue = Queue::new(states.collect(), first, known);
         let steps = std::iter::repeat_with(Step::default).take(txs.len()).collect();
         let has_ended = AtomicBool::new(false);

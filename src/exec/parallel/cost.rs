@@ -167,9 +167,9 @@ mod tests {
     fn the_cost_follows_the_last_transactions() {
         let costs = Costs::default();
         assert_eq!(costs.nanos_per_tx(), None);
-        costs.took(Duration::from_nanos(1_000), 10);
+        costs.took(Duration::from_micros(1), 10);
         assert_eq!(costs.nanos_per_tx(), Some(100));
-        costs.took(Duration::from_nanos(2_000), 10);
+        costs.took(Duration::from_micros(2), 10);
         assert_eq!(costs.nanos_per_tx(), Some(150));
         costs.took(Duration::from_nanos(1), 0);
         assert_eq!(costs.nanos_per_tx(), Some(150));

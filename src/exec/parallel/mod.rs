@@ -2,7 +2,7 @@
 //!
 //! Two ways lead to the same effects. Where the machine declares what transactions touch, the block is parted into
 //! shares that have no key in common (`shares`), which are executed side by side (`beside`). Where it does not,
-//! threads execute transactions ahead of their turn (`ahead`), as in Block-STM (PPoPP 2023), on what those before them
+//! threads execute transactions ahead of their turn (`ahead`), as in Block-STM (`PPoPP` 2023), on what those before them
 //! have written so far (`versions`); each is taken over at its turn if it saw the state as it is then. Everything else
 //! is executed at its turn, as on one thread.
 //!

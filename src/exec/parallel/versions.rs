@@ -10,7 +10,7 @@ const SHARDS: usize = 64;
 /// The versions of one key, ascending by the index of their transaction.
 type KeyVersions = Vec<(u32, Effect)>;
 
-/// A multi-version memory (Block-STM, PPoPP 2023), locked shard by shard.
+/// A multi-version memory (Block-STM, `PPoPP` 2023), locked shard by shard.
 #[derive(Default)]
 pub(in crate::exec) struct Versions {
     shards: Box<[RwLock<KeyMap<KeyVersions>>]>,
@@ -103,14 +103,14 @@ mod tests {
         touched
     }
 
-    fn value(number: u128) -> Option<Bytes> {
-        Some(number.to_le_bytes().into())
+    fn value(number: u128) -> Bytes {
+        number.to_le_bytes().into()
     }
 
     #[test]
     fn each_transaction_sees_what_those_before_it_did() {
         let versions = Versions::new();
-        let write = |number| Effect::Write(value(number));
+        let write = |number| Effect::Write(Some(value(number)));
         versions.publish(
             7,
             &touched(&[(b"a", write(7)), (b"n", Effect::Add(7)), (b"r", Effect::None)]),
@@ -120,10 +120,10 @@ mod tests {
         versions.publish(4, &touched(&[(b"m", Effect::Add(1))]));
         let before = |index, key: &[u8]| versions.before(index, key).expect("it fits");
         assert_eq!(before(3, b"a"), Found::Untouched);
-        assert_eq!(before(5, b"a"), Found::Written(value(3)));
+        assert_eq!(before(5, b"a"), Found::Written(Some(value(3))));
         assert_eq!(before(7, b"a"), Found::Written(None));
-        assert_eq!(before(8, b"a"), Found::Written(value(7)));
-        assert_eq!(before(9, b"n"), Found::Written(value(112)));
+        assert_eq!(before(8, b"a"), Found::Written(Some(value(7))));
+        assert_eq!(before(9, b"n"), Found::Written(Some(value(112))));
         assert_eq!((before(4, b"m"), before(9, b"m")), (Found::Untouched, Found::Added(1)));
         assert_eq!(before(9, b"r"), Found::Untouched);
     }
@@ -131,7 +131,8 @@ mod tests {
     #[test]
     fn what_was_taken_back_or_replaced_is_gone() {
         let versions = Versions::new();
-        let first = touched(&[(b"a", Effect::Write(value(1))), (b"n", Effect::Add(u128::MAX))]);
+        let first =
+            touched(&[(b"a", Effect::Write(Some(value(1)))), (b"n", Effect::Add(u128::MAX))]);
         versions.publish(1, &first);
         versions.publish(2, &touched(&[(b"n", Effect::Add(1))]));
         assert_eq!(versions.before(3, b"n"), Err(CounterError::Overflow));

@@ -1,7 +1,7 @@
 //! What a block is stored as: receipts, change sets, positions, rehearsed blocks.
 
 use rewake::block::{OrderRef, Receipt, Receipts};
-use rewake::exec::RehearsedBlock;
+use rewake::exec::{Dependencies, RehearsedBlock};
 use rewake::state::{Change, ChangeSet, StateDigest, Writer};
 use rewake::store::BlockBody;
 use rewake::types::{Bytes, Digest, Height, Seq};
@@ -87,6 +87,7 @@ fn seeds() -> Vec<Vec<u8>> {
         received: vec![seq(2)],
         settled: vec![(seq(1), seq(8))],
         quarantined: Vec::new(),
+        dependencies: Some(Dependencies::new(vec![vec![], vec![0], vec![1, 0]])),
     };
     vec![receipts.encode(), changes.encode(), BlockBody::encode_txs(&txs), block.encode()]
 }

@@ -45,6 +45,9 @@ pub(crate) struct EngineArgs {
     /// Work that the next crash may cost, about: no batch takes longer
     #[arg(long, default_value_t = PaceLimits::default().repeat_max.as_secs(), value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400), conflicts_with = "batch_txs")]
     repeat_max: u64,
+    /// Threads that execute the transactions of one block [default: the number of processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    workers: Option<u8>,
     /// Memory for rehearsed blocks in MiB; beyond it they go to disk
     #[arg(long, default_value_t = mebibytes(RecoveryOptions::default().memory_bytes), value_name = "MIB", value_parser = clap::value_parser!(u32).range(..=1_048_576))]
     memory: u32,
@@ -110,6 +113,9 @@ impl EngineArgs {
         options.pace = Some(PaceLimits { repeat_max, ..PaceLimits::default() });
         if let Some(txs_max) = self.batch_txs {
             (options.batch.txs_max, options.pace) = (txs_max, None);
+        }
+        if let Some(workers) = self.workers {
+            options.executor.workers = workers.into();
         }
         options.executor.retry.attempts_max = self.retries.saturating_add(1);
         options

@@ -3,10 +3,9 @@
 //! No table is copied. Reading main.db between two commits sees the checkpoint; and a key that an uncommitted block
 //! wrote is answered from above it, so a commit of earlier blocks changes nothing that is read through here.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::state::{ChangeSet, KeyMap, StateError, StateRead, scan_layered};
 use crate::store::{Problem, SandboxBase, SandboxDb, Store, StoreError};
@@ -107,7 +106,8 @@ pub(crate) struct AboveCheckpoint {
     written_bytes: usize,
     /// Whether some of what was written is in the sandbox database.
     spilled: bool,
-    below: RefCell<Cache>,
+    /// Shared by the threads that execute a block.
+    below: RwLock<Cache>,
     written_bytes_max: usize,
     cached_bytes_max: usize,
 }
@@ -127,7 +127,7 @@ impl AboveCheckpoint {
             written: KeyMap::default(),
             written_bytes: 0,
             spilled: false,
-            below: RefCell::default(),
+            below: RwLock::default(),
             written_bytes_max: memory_bytes,
             cached_bytes_max: memory_bytes,
         }
@@ -162,7 +162,7 @@ impl AboveCheckpoint {
 
     /// Forgets what was written, all of which the checkpoint holds by now.
     pub(crate) fn committed(&mut self) -> Result<(), StoreError> {
-        let cache = self.below.get_mut();
+        let cache = self.below.get_mut().unwrap_or_else(PoisonError::into_inner);
         if self.spilled {
             self.spill.write(SandboxDb::clear_overlay)?;
             *cache = Cache::default();
@@ -181,11 +181,14 @@ impl AboveCheckpoint {
         {
             return Ok(entry);
         }
-        if let Some(cached) = self.below.borrow().entries.get(key) {
+        let cached = self.below.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cached) = cached.entries.get(key) {
             return Ok(cached.clone());
         }
+        drop(cached);
         let value = self.store.main().get(key)?;
-        self.below.borrow_mut().insert(key.into(), value.clone(), self.cached_bytes_max);
+        let mut cache = self.below.write().unwrap_or_else(PoisonError::into_inner);
+        cache.insert(key.into(), value.clone(), self.cached_bytes_max);
         Ok(value)
     }
 }

@@ -13,7 +13,7 @@ use crate::store::{SandboxDb, StoreError};
 /// A rehearsing thread that was given up on.
 pub(crate) enum GivenUp {
     /// Because of the step that it executes, or because there is none.
-    Failed(Abandoned),
+    Failed(Box<Abandoned>),
     /// Because the recovery has to end. What it had rehearsed is set aside for the next one: so many blocks.
     Stopped(Result<u64, StoreError>),
 }
@@ -35,11 +35,12 @@ pub(crate) fn rehearse_apart(
     mut sandbox: Sandbox,
     extent: Extent,
     limit: Duration,
-) -> Result<(Sandbox, Result<(), RehearseError>), Box<GivenUp>> {
+) -> Result<(Sandbox, Result<(), RehearseError>), GivenUp> {
     let (watch, spill) = (Arc::clone(sandbox.watch()), Arc::clone(sandbox.spill()));
     let (brake, rehearsal) = (Arc::clone(sandbox.brake()), Arc::clone(sandbox.rehearsal()));
     let give_up = |running, reason| {
-        Err(Box::new(GivenUp::Failed(Abandoned { running, database: spill.abandon(), reason })))
+        let database = spill.abandon();
+        Err(GivenUp::Failed(Box::new(Abandoned { running, database, reason })))
     };
     let (sender, receiver) = mpsc::channel();
     let spawned = std::thread::Builder::new().name("rehearse".to_owned()).spawn(move || {
@@ -64,13 +65,13 @@ pub(crate) fn rehearse_apart(
             Patience::Gone => {
                 let kept = lock(&rehearsal).set_aside();
                 drop(spill.abandon());
-                return Err(Box::new(GivenUp::Stopped(kept)));
+                return Err(GivenUp::Stopped(kept));
             }
         }
         let Some(running) = watch.running().filter(|running| running.time > limit) else {
             continue;
         };
-        watch.stop(running.step);
+        watch.stop_late(limit);
         if running.time > limit * 2 && !brake.is_pulled() {
             let reason = format!("ran longer than {} ms and did not stop", limit.as_millis());
             return give_up(Some(running), reason);

@@ -1,17 +1,17 @@
-//! Executes one block above a state: the one loop through the machine contract, used by every phase.
+//! Executes one block above a state: the one way through the machine contract, used by every phase.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::block::{Receipt, Receipts};
-use crate::exec::{Clock, RetryPolicy, SystemClock, Watch, panic_guard};
-use crate::machine::{
-    BlockInput, BlockOutcome, CheckFailure, Context, ExecError, Limits, StateMachine,
-};
-use crate::state::{BlockOverlay, ChangeSet, KeyMap, StateError, StateRead, Writer};
+use crate::block::Receipts;
+use crate::exec::after::After;
+use crate::exec::parallel::{self, Costs, Pool};
+use crate::exec::steps::{Job, Run};
+use crate::exec::{Clock, Dependencies, RetryPolicy, SystemClock, Watch, panic_guard};
+use crate::machine::{BlockInput, BlockOutcome, CheckFailure, Limits, OpenBlock, StateMachine};
+use crate::state::{ChangeSet, StateError, StateRead, Writer};
 use crate::types::{Bytes, Height, Seq};
 
 /// Transactions that logged verdicts keep out of execution, with the reason of each.
@@ -26,8 +26,22 @@ pub struct ExecutorSettings {
     pub retry: RetryPolicy,
     /// Where pauses are spent.
     pub clock: Arc<dyn Clock>,
-    /// Whether the keys that each step reads and writes are kept.
+    /// Whether the keys that each step reads and writes are kept; such blocks are executed on one thread.
     pub records_access: bool,
+    /// Threads that execute transactions of one block, at least 1; from 65 on as 64.
+    pub workers: usize,
+    /// When more than one of them takes part.
+    pub scheduling: Scheduling,
+}
+
+/// When several threads execute one block. It is a matter of time alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheduling {
+    /// Where that pays, as far as can be told.
+    #[default]
+    Adaptive,
+    /// Always, also where that takes longer; for tests and measurements.
+    Parallel,
 }
 
 impl Default for ExecutorSettings {
@@ -37,6 +51,8 @@ impl Default for ExecutorSettings {
             retry: RetryPolicy::default(),
             clock: Arc::new(SystemClock),
             records_access: false,
+            workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            scheduling: Scheduling::default(),
         }
     }
 }
@@ -45,9 +61,11 @@ impl Default for ExecutorSettings {
 #[derive(Clone)]
 pub struct Executor {
     machine: Arc<dyn StateMachine>,
-    settings: ExecutorSettings,
+    pub(super) settings: ExecutorSettings,
     watch: Arc<Watch>,
-    retries: Arc<AtomicU64>,
+    pool: Arc<Pool>,
+    costs: Arc<Costs>,
+    pub(super) retries: Arc<AtomicU64>,
 }
 
 /// The keys that one step of a block touched.
@@ -72,6 +90,8 @@ pub struct Executed {
     pub writers: Vec<Writer>,
     /// The keys that each step touched, where they were asked for.
     pub access: Vec<Access>,
+    /// Which transactions read what others wrote, where that was looked at.
+    pub dependencies: Option<Dependencies>,
     /// Attempts beyond the first that transient failures cost.
     pub retries: u64,
 }
@@ -106,14 +126,14 @@ pub enum BlockFailure {
     State(#[from] StateError),
 }
 
-type Writes = KeyMap<Option<Bytes>>;
-type Reads = Option<BTreeSet<Bytes>>;
-
 impl Executor {
     /// Makes an executor.
     #[must_use]
     pub fn new(machine: Arc<dyn StateMachine>, settings: ExecutorSettings) -> Self {
-        Self { machine, settings, watch: Arc::default(), retries: Arc::default() }
+        let pool = Pool::new(settings.workers);
+        let watch = Arc::new(Watch::new(pool.threads()));
+        let (costs, retries) = (Arc::default(), Arc::default());
+        Self { machine, settings, watch, pool: Arc::new(pool), costs, retries }
     }
 
     /// Returns the machine.
@@ -128,15 +148,29 @@ impl Executor {
         Self { machine, ..self.clone() }
     }
 
-    /// Returns the watch over the step that is being executed.
+    /// Returns the watch over the steps that are being executed.
     #[must_use]
     pub const fn watch(&self) -> &Arc<Watch> {
         &self.watch
     }
 
-    /// Returns an executor for another thread: under a watch of its own, counted together with this one.
+    pub(super) const fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    pub(super) const fn costs(&self) -> &Arc<Costs> {
+        &self.costs
+    }
+
+    /// Returns an executor for another thread: with a watch and workers of its own, counted together with this one.
     pub(crate) fn apart(&self) -> Self {
-        Self { watch: Arc::default(), ..self.clone() }
+        let pool = Pool::new(self.pool.threads());
+        Self { watch: Arc::new(Watch::new(pool.threads())), pool: Arc::new(pool), ..self.clone() }
+    }
+
+    /// Returns an executor under the same watch that executes everything on the calling thread.
+    pub(crate) fn on_one_thread(&self) -> Self {
+        Self { pool: Arc::new(Pool::new(1)), ..self.clone() }
     }
 
     /// Returns how often transient failures were tried again so far, in blocks that failed in the end as well.
@@ -153,162 +187,61 @@ impl Executor {
         &self,
         input: &BlockInput,
         rulings: &Rulings,
-        below: &dyn StateRead,
+        below: &(dyn StateRead + Sync),
     ) -> Result<Executed, BlockFailure> {
-        let mut run = Run {
-            executor: self,
-            input,
-            overlay: BlockOverlay::new(below),
-            access: Vec::new(),
-            retries: 0,
-        };
+        self.execute_known(input, rulings, below, None)
+    }
+
+    /// Executes a block like [`Executor::execute`], of whose transactions an earlier execution has recorded which
+    /// read what others wrote. A record that is wrong costs time and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Executor::execute`].
+    pub fn execute_known(
+        &self,
+        input: &BlockInput,
+        rulings: &Rulings,
+        below: &(dyn StateRead + Sync),
+        known: Option<&Dependencies>,
+    ) -> Result<Executed, BlockFailure> {
+        let mut run = Run::new(Job { executor: self, input, rulings, known }, below);
         for patch in &input.patches {
             run.overlay.patch(patch)?;
         }
-        let block = run.guarded(Writer::Begin, None, |_| self.machine.open_block(input))?;
+        let block = run.guarded(|| self.machine.open_block(input))?;
         run.step(Writer::Begin, None, |context| block.begin(context))?;
-        let mut receipts = Vec::with_capacity(input.txs.len());
-        for (index, tx) in input.txs.iter().enumerate() {
-            receipts.push(if let Some(reason) = rulings.get(&tx.seq) {
-                Receipt::quarantined(reason.clone())
-            } else {
-                let writer = Writer::Tx(u32::try_from(index).unwrap_or(u32::MAX));
-                run.step(writer, Some(tx.seq), |context| block.execute(index, context))?
-            });
-        }
-        let receipts = Receipts(receipts);
+        parallel::transactions(&mut run, &*block)?;
+        let receipts = Receipts(std::mem::take(&mut run.receipts));
         run.step(Writer::End, None, |context| block.end(&receipts, context))?;
-        let Run { overlay, access, retries, .. } = run;
-        let (changes, writers) = overlay.finish();
-        let after = After { below, changes: &changes, failed: RefCell::default() };
-        let outcome = BlockOutcome { receipts: &receipts, changes: &changes, state: &after };
-        self.watch.begin(input.height, None);
+        let executed = Executed { receipts, ..run.finish() };
+        self.check(&*block, input.height, &executed, below)?;
+        Ok(executed)
+    }
+
+    fn check(
+        &self,
+        block: &dyn OpenBlock,
+        height: Height,
+        executed: &Executed,
+        below: &dyn StateRead,
+    ) -> Result<(), BlockFailure> {
+        let Executed { receipts, changes, .. } = executed;
+        let after = After::new(below, changes);
+        let outcome = BlockOutcome { receipts, changes, state: &after };
+        self.watch.begin(height, None);
         let checked = panic_guard::run(|| catch_unwind(AssertUnwindSafe(|| block.check(&outcome))));
         self.watch.end();
-        if let Some(error) = after.failed.take() {
-            return Err(error.into());
-        }
+        after.finish()?;
         match checked {
-            Ok(Ok(())) => Ok(Executed { receipts, changes, writers, access, retries }),
-            Ok(Err(failure)) => Err(BlockFailure::Check { height: input.height, failure }),
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(failure)) => Err(BlockFailure::Check { height, failure }),
             Err(panic) => Err(BlockFailure::Poison {
-                height: input.height,
+                height,
                 step: Writer::End,
                 seq: None,
                 reason: panic_guard::reason(panic.as_ref()),
                 attempts: 1,
             }),
         }
-    }
-}
-
-struct Run<'a> {
-    executor: &'a Executor,
-    input: &'a BlockInput,
-    overlay: BlockOverlay<'a>,
-    access: Vec<Access>,
-    retries: u64,
-}
-
-impl Run<'_> {
-    /// Runs one step and takes over its writes.
-    fn step<R>(
-        &mut self,
-        writer: Writer,
-        seq: Option<Seq>,
-        body: impl Fn(&mut Context<'_>) -> Result<R, ExecError>,
-    ) -> Result<R, BlockFailure> {
-        let ((result, writes, reads), attempts) = self.attempts(writer, seq, |run| {
-            let settings = &run.executor.settings;
-            let must_stop = || run.executor.watch.must_stop();
-            let mut context = Context::new(&run.overlay, settings.limits, &must_stop);
-            if settings.records_access {
-                context = context.recording_reads();
-            }
-            let result = body(&mut context)?;
-            let (writes, reads): (Writes, Reads) = context.finish();
-            Ok((result, writes, reads))
-        })?;
-        self.retries = self.retries.saturating_add(u64::from(attempts) - 1);
-        if let Some(reads) = reads {
-            let writes = writes.keys().cloned().collect();
-            self.access.push(Access { step: writer, reads, writes });
-        }
-        self.overlay.absorb(writer, writes)?;
-        Ok(result)
-    }
-
-    /// Runs what touches no state under the same guards as a step.
-    fn guarded<R>(
-        &mut self,
-        writer: Writer,
-        seq: Option<Seq>,
-        body: impl Fn(&Self) -> Result<R, ExecError>,
-    ) -> Result<R, BlockFailure> {
-        self.attempts(writer, seq, body).map(|(result, _)| result)
-    }
-
-    fn attempts<R>(
-        &self,
-        step: Writer,
-        seq: Option<Seq>,
-        body: impl Fn(&Self) -> Result<R, ExecError>,
-    ) -> Result<(R, u32), BlockFailure> {
-        let Executor { settings, watch, .. } = self.executor;
-        let mut attempts = 0u32;
-        loop {
-            attempts = attempts.saturating_add(1);
-            watch.begin(self.input.height, seq);
-            let result = panic_guard::run(|| catch_unwind(AssertUnwindSafe(|| body(self))));
-            watch.end();
-            let reason = match result {
-                Ok(Ok(result)) => return Ok((result, attempts)),
-                Ok(Err(ExecError::State(error))) => return Err(error.into()),
-                Ok(Err(ExecError::Transient(_)))
-                    if attempts < settings.retry.attempts_max && !watch.is_closed() =>
-                {
-                    let number = seq.map_or(0, Seq::get);
-                    let pause = settings.retry.pause(attempts, self.input.height, number);
-                    settings.clock.sleep(pause);
-                    self.executor.retries.fetch_add(1, Ordering::Relaxed);
-                    continue;
-                }
-                Ok(Err(error @ ExecError::Transient(_))) => error.to_string(),
-                Ok(Err(ExecError::Poison(reason))) => reason,
-                Err(panic) => panic_guard::reason(panic.as_ref()),
-            };
-            let height = self.input.height;
-            return Err(BlockFailure::Poison { height, step, seq, reason, attempts });
-        }
-    }
-}
-
-/// The state after a block, read through its change set.
-struct After<'a> {
-    below: &'a dyn StateRead,
-    changes: &'a ChangeSet,
-    /// The first failure to read, which is no fault of the block.
-    failed: RefCell<Option<StateError>>,
-}
-
-impl After<'_> {
-    fn note(&self, error: &StateError) {
-        self.failed.borrow_mut().get_or_insert_with(|| error.clone());
-    }
-}
-
-impl StateRead for After<'_> {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
-        match self.changes.find(key) {
-            Some(change) => Ok(change.after.clone()),
-            None => self.below.get(key).inspect_err(|error| self.note(error)),
-        }
-    }
-
-    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&Bytes, &Bytes)) -> Result<(), StateError> {
-        let above = self.changes.changes().iter().filter(|change| change.key.starts_with(prefix));
-        let above = above.map(|change| (change.key.clone(), change.after.clone())).collect();
-        crate::state::scan_layered(self.below, above, prefix, visit)
-            .inspect_err(|error| self.note(error))
     }
 }

@@ -52,7 +52,7 @@ impl Recovery {
                         break Err(stop);
                     }
                 }
-                Err(given_up) => match self.start_over(*given_up) {
+                Err(given_up) => match self.start_over(given_up) {
                     Ok((fresh, None)) => sandbox = fresh,
                     Ok((fresh, Some((height, halt)))) => {
                         // The thread took what it had verified along: it is rehearsed again, up to there.
@@ -96,11 +96,17 @@ impl Recovery {
     /// Goes on with a fresh sandbox after a step that did not end: the transaction is kept out by a verdict, or
     /// recovery halts at its block.
     fn start_over(&mut self, given_up: GivenUp) -> Result<(Sandbox, HaltsAt), Stop> {
-        let Abandoned { running, database, reason } = match given_up {
+        let abandoned = match given_up {
             GivenUp::Stopped(kept) => return Err(Stop::Brake(kept?)),
-            GivenUp::Failed(abandoned) => abandoned,
+            GivenUp::Failed(abandoned) => *abandoned,
         };
+        let Abandoned { running, database, reason } = abandoned;
         self.node.abandoned += 1;
+        if running.is_some_and(|running| running.is_ahead) {
+            // It had not come to its turn, so that nothing is known of the transaction: what comes now is in order.
+            self.executor = self.executor.on_one_thread();
+            return Ok((self.open_sandbox(database)?, None));
+        }
         let height = running.map(|running| running.height);
         let halt = |reason| Halt { cause: HaltCause::Poison, height, reason };
         let Some(Running { height, seq, .. }) = running else {

@@ -1,12 +1,14 @@
 //! Execution: where the store and the machine meet.
 
 mod above;
+mod after;
 mod apart;
 mod block;
 mod brake;
 mod bus;
 mod clock;
 mod commit;
+mod dependencies;
 mod estimate;
 mod fold;
 mod host_load;
@@ -16,6 +18,7 @@ mod net;
 mod options;
 mod pacer;
 mod panic_guard;
+mod parallel;
 mod quarantine;
 mod reader;
 mod recover;
@@ -26,14 +29,16 @@ mod resume;
 mod retry;
 mod sandbox;
 mod start;
+mod steps;
 mod stop;
 mod unchecked;
 mod watch;
 
-pub use block::{Access, BlockFailure, Executed, Executor, ExecutorSettings, Rulings};
+pub use block::{Access, BlockFailure, Executed, Executor, ExecutorSettings, Rulings, Scheduling};
 pub use bus::{Bus, Committed, Rehearsed};
 pub use clock::{Clock, SystemClock};
 pub use commit::CommitMode;
+pub use dependencies::Dependencies;
 pub use estimate::Estimate;
 pub use intake::{Answer, Intake, IntakeError, Logged, NewEvent, NextTxs, PAYLOAD_BYTES_MAX};
 pub(crate) use options::STEP_TIME_MAX;

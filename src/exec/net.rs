@@ -84,6 +84,7 @@ pub(super) mod tests {
             received: seqs(received),
             settled: Vec::new(),
             quarantined: Vec::new(),
+            dependencies: None,
         }
     }
 

@@ -61,6 +61,8 @@ impl Recovery {
     pub fn new(node: Examined, options: RecoveryOptions) -> Self {
         let verdicts = Arc::new(node.backlog.verdicts.clone());
         let executor = Executor::new(Arc::clone(&node.machine), options.executor.clone());
+        // Where a step had to be given up on, each further thread is one more that may have to be.
+        let executor = if node.abandoned == 0 { executor } else { executor.on_one_thread() };
         let brake = Arc::new(Brake::new(options.stop.clone(), options.limits));
         Self { node, options, verdicts, executor, brake, tally: Tally::default() }
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::block::OrderRef;
 use crate::exec::above::AboveCheckpoint;
 use crate::exec::commit::CommitError;
-use crate::exec::{BlockReader, Executor, RehearsedBlock, Watch};
+use crate::exec::{BlockReader, Executor, PendingBlock, RehearsedBlock, Watch};
 use crate::state::ChangeSet;
 use crate::store::StoreError;
 use crate::types::{Height, TxId, encode_hex};
@@ -62,7 +62,9 @@ impl Reexecution {
                 pending.rulings.insert(entry.tx, reason.clone());
             }
         }
-        let executed = self.executor.execute(&pending.input, &pending.rulings, &self.state)?;
+        let PendingBlock { input, rulings, .. } = &pending;
+        let known = rehearsed.dependencies.as_ref();
+        let executed = self.executor.execute_known(input, rulings, &self.state, known)?;
         self.state.apply(&executed.changes)?;
         let ids: Vec<_> = pending.input.txs.iter().map(|tx| tx.id).collect();
         let again = RehearsedBlock::new(pending, executed);

@@ -3,7 +3,7 @@
 use crate::block::{OrderRef, Receipts, Status};
 use crate::codec::{CodecError, Reader, Writer, count};
 use crate::event::{decode_seqs, encode_seqs};
-use crate::exec::{Executed, PendingBlock};
+use crate::exec::{Dependencies, Executed, PendingBlock};
 use crate::state::{self, ChangeSet};
 use crate::store::QuarantineWrite;
 use crate::types::{Bytes, Height, Seq};
@@ -29,6 +29,8 @@ pub struct RehearsedBlock {
     pub settled: Vec<(Seq, Seq)>,
     /// Transactions that verdicts kept out.
     pub quarantined: Vec<QuarantineWrite>,
+    /// Which transactions read what others wrote, where that was looked at.
+    pub dependencies: Option<Dependencies>,
 }
 
 impl RehearsedBlock {
@@ -45,6 +47,7 @@ impl RehearsedBlock {
             received: block.received,
             settled: block.settled,
             quarantined: block.quarantined,
+            dependencies: executed.dependencies,
         }
     }
 
@@ -67,10 +70,11 @@ impl RehearsedBlock {
         };
         let receipts = self.receipts.0.iter();
         let receipts = receipts.map(|one| 64 + one.output.len() + reason(&one.status));
+        let dependencies = self.dependencies.as_ref().map_or(0, Dependencies::memory);
         let pairs = 2 * self.settled.len() + 3 * self.quarantined.len();
         let seqs = 2 * self.txs.len() + self.received.len() + pairs;
         let rest = self.header.len() + 8 * (self.writers.len() + seqs) + 256;
-        changes.sum::<usize>() + receipts.sum::<usize>() + rest
+        changes.sum::<usize>() + receipts.sum::<usize>() + rest + dependencies
     }
 
     /// Returns the canonical bytes.
@@ -98,6 +102,7 @@ impl RehearsedBlock {
         for entry in &self.quarantined {
             writer.u64(entry.tx.get()).u64(entry.verdict.get());
         }
+        writer.optional(self.dependencies.as_ref().map(Dependencies::encode).as_deref());
         writer.finish()
     }
 
@@ -124,8 +129,21 @@ impl RehearsedBlock {
         let quarantined = (0..length)
             .map(|_| pair(&mut reader).map(|(tx, verdict)| QuarantineWrite { tx, height, verdict }))
             .collect::<Result<_, CodecError>>()?;
+        let dependencies = reader.optional("dependencies")?;
+        let dependencies = dependencies.map(|bytes| Dependencies::decode(&bytes)).transpose()?;
         reader.finish()?;
-        Ok(Self { order, header, txs, receipts, changes, writers, received, settled, quarantined })
+        Ok(Self {
+            order,
+            header,
+            txs,
+            receipts,
+            changes,
+            writers,
+            received,
+            settled,
+            quarantined,
+            dependencies,
+        })
     }
 }
 

@@ -235,9 +235,10 @@ impl Sandbox {
     ) -> Option<FailedBlock> {
         let block = self.held.clone()?;
         let recording = RecordingState::new(&self.state);
-        // The failure is known; this execution is for what it touches.
+        // The failure is known; this execution is for what it touches, in order and no more than that.
+        let executor = self.executor.on_one_thread();
         let _again = watched(self.watch(), step_time_max, || {
-            self.executor.execute(&block.input, &block.rulings, &recording)
+            executor.execute(&block.input, &block.rulings, &recording)
         });
         Some(FailedBlock { block, touched: recording.touched(), failure: failure.clone() })
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::block::{Receipt, Receipts};
 use crate::machine::{
-    AccessList, BlockInput, BlockOutcome, CheckFailure, Context, ExecError, MachineVersion,
-    OpenBlock, PoisonPolicy, StateMachine,
+    BlockInput, BlockOutcome, CheckFailure, Context, ExecError, MachineVersion, OpenBlock,
+    PoisonPolicy, StateMachine,
 };
 
 /// A machine that never compares a block with its header; for looking at a block that failed that comparison.
@@ -47,7 +47,7 @@ impl OpenBlock for UncheckedBlock<'_> {
         Ok(())
     }
 
-    fn declared_access(&self, index: usize) -> Option<AccessList> {
-        self.0.declared_access(index)
+    fn declared_access(&self, index: usize, touch: &mut dyn FnMut(&[u8])) -> bool {
+        self.0.declared_access(index, touch)
     }
 }

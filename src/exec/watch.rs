@@ -4,23 +4,33 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use crate::codec::count;
 use crate::types::{Height, Seq};
 
-/// Shared between the thread that executes and the thread that watches it.
+/// Shared between the threads that execute and the thread that watches them.
 #[derive(Debug)]
 pub struct Watch {
     epoch: Instant,
+    /// One for each thread that executes; the first is that of the thread whose steps count.
+    lanes: Box<[Lane]>,
+    /// Whether every step is to stop from now on.
+    is_closed: AtomicBool,
+}
+
+/// What one thread executes; apart from the others by two cache lines, or each step would cost them a miss.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Lane {
     /// Microseconds from `epoch` to the start of the step, plus one; zero between steps.
     started: AtomicU64,
     height: AtomicU64,
     /// Position of the transaction; zero where the step is none.
     seq: AtomicU64,
+    is_ahead: AtomicBool,
     /// Number of the present step, so that a stop that comes too late for it cannot hit the next one.
     step: AtomicU64,
     /// Number of the step that is to stop.
     stop: AtomicU64,
-    /// Whether every step is to stop from now on.
-    is_closed: AtomicBool,
 }
 
 /// A step that is being executed.
@@ -34,60 +44,100 @@ pub struct Running {
     pub time: Duration,
     /// Its number, for [`Watch::stop`].
     pub step: u64,
+    /// Whether it is executed ahead of its turn, on a state that need not be the one before it: nothing that it
+    /// does says anything about its transaction.
+    pub is_ahead: bool,
 }
 
 impl Default for Watch {
     fn default() -> Self {
-        Self {
-            epoch: Instant::now(),
-            started: AtomicU64::new(0),
-            height: AtomicU64::new(0),
-            seq: AtomicU64::new(0),
-            step: AtomicU64::new(1),
-            stop: AtomicU64::new(0),
-            is_closed: AtomicBool::new(false),
-        }
+        Self::new(1)
     }
 }
 
 impl Watch {
-    /// Marks the start of a step.
+    /// Makes a watch over as many threads, at least one.
+    pub(crate) fn new(threads: usize) -> Self {
+        let lane = |number| Lane {
+            started: AtomicU64::new(0),
+            height: AtomicU64::new(0),
+            seq: AtomicU64::new(0),
+            is_ahead: AtomicBool::new(false),
+            step: AtomicU64::new(number),
+            stop: AtomicU64::new(0),
+        };
+        // The steps of a lane are numbered so that a number names its lane; zero names no step.
+        let threads = count(threads.max(1));
+        let lanes = (0..threads).map(|number| lane(number.saturating_add(threads))).collect();
+        Self { epoch: Instant::now(), lanes, is_closed: AtomicBool::new(false) }
+    }
+
+    /// Marks the start of a step whose turn it is.
     pub(crate) fn begin(&self, height: Height, seq: Option<Seq>) {
-        self.height.store(height.get(), Ordering::Relaxed);
-        self.seq.store(seq.map_or(0, Seq::get), Ordering::Relaxed);
-        self.started.store(self.now().saturating_add(1), Ordering::Release);
+        self.begin_on(0, height, seq, false);
     }
 
-    /// Marks the end of a step.
+    /// Marks the end of a step whose turn it is.
     pub(crate) fn end(&self) {
-        self.started.store(0, Ordering::Release);
-        self.step.fetch_add(1, Ordering::Release);
+        self.end_on(0);
     }
 
-    /// Says whether the present step is to stop.
+    /// Says whether the present step whose turn it is is to stop.
     pub(crate) fn must_stop(&self) -> bool {
-        self.is_closed() || self.stop.load(Ordering::Relaxed) == self.step.load(Ordering::Relaxed)
+        self.must_stop_on(0)
     }
 
-    /// Returns the present step; `None` between steps.
+    /// Marks the start of a step on a thread.
+    pub(crate) fn begin_on(&self, thread: usize, height: Height, seq: Option<Seq>, is_ahead: bool) {
+        let Some(lane) = self.lanes.get(thread) else { return };
+        lane.height.store(height.get(), Ordering::Relaxed);
+        lane.seq.store(seq.map_or(0, Seq::get), Ordering::Relaxed);
+        lane.is_ahead.store(is_ahead, Ordering::Relaxed);
+        lane.started.store(self.now().saturating_add(1), Ordering::Release);
+    }
+
+    /// Marks the end of the step on a thread.
+    pub(crate) fn end_on(&self, thread: usize) {
+        let Some(lane) = self.lanes.get(thread) else { return };
+        lane.started.store(0, Ordering::Release);
+        lane.step.fetch_add(count(self.lanes.len()), Ordering::Release);
+    }
+
+    /// Says whether the present step on a thread is to stop.
+    pub(crate) fn must_stop_on(&self, thread: usize) -> bool {
+        let is_stopped =
+            |lane: &Lane| lane.stop.load(Ordering::Relaxed) == lane.step.load(Ordering::Relaxed);
+        self.is_closed() || self.lanes.get(thread).is_some_and(is_stopped)
+    }
+
+    /// Returns the step that has been running for longest; `None` between steps.
     #[must_use]
     pub fn running(&self) -> Option<Running> {
-        let step = self.step.load(Ordering::Acquire);
-        let started = self.started.load(Ordering::Acquire).checked_sub(1)?;
-        let running = Running {
-            height: Height(self.height.load(Ordering::Relaxed)),
-            seq: Seq::new(self.seq.load(Ordering::Relaxed)),
-            time: Duration::from_micros(self.now().saturating_sub(started)),
-            step,
-        };
-        fence(Ordering::Acquire);
-        // Where the step has ended meanwhile, its time must not be held against the one after it.
-        (self.step.load(Ordering::Relaxed) == step).then_some(running)
+        self.lanes.iter().filter_map(|lane| self.running_on(lane)).max_by_key(|step| step.time)
     }
 
     /// Makes a step fail at its next read or write; without effect once it has ended.
     pub fn stop(&self, step: u64) {
-        self.stop.store(step, Ordering::Relaxed);
+        let lane = step.checked_rem(count(self.lanes.len())).and_then(|lane| lane.try_into().ok());
+        let lane = lane.and_then(|lane: usize| self.lanes.get(lane));
+        if let Some(lane) = lane {
+            lane.stop.store(step, Ordering::Relaxed);
+        }
+    }
+
+    fn running_on(&self, lane: &Lane) -> Option<Running> {
+        let step = lane.step.load(Ordering::Acquire);
+        let started = lane.started.load(Ordering::Acquire).checked_sub(1)?;
+        let running = Running {
+            height: Height(lane.height.load(Ordering::Relaxed)),
+            seq: Seq::new(lane.seq.load(Ordering::Relaxed)),
+            time: Duration::from_micros(self.now().saturating_sub(started)),
+            step,
+            is_ahead: lane.is_ahead.load(Ordering::Relaxed),
+        };
+        fence(Ordering::Acquire);
+        // Where the step has ended meanwhile, its time must not be held against the one after it.
+        (lane.step.load(Ordering::Relaxed) == step).then_some(running)
     }
 
     /// Makes the present step and all later ones fail at their next read or write; nothing is tried again.
@@ -101,7 +151,8 @@ impl Watch {
 
     /// Makes the present step fail at its next read or write where it takes longer than `limit`.
     pub(crate) fn stop_late(&self, limit: Duration) {
-        if let Some(late) = self.running().filter(|running| running.time > limit) {
+        let running = self.lanes.iter().filter_map(|lane| self.running_on(lane));
+        for late in running.filter(|running| running.time > limit) {
             self.stop(late.step);
         }
     }

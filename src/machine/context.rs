@@ -1,10 +1,11 @@
 //! The context: the only window through which a machine reads and writes the state.
 
-use std::collections::BTreeSet;
-
 use crate::machine::ExecError;
-use crate::state::{KeyMap, StateRead};
+use crate::state::{CounterError, Effect, StateRead, Touched, TouchedKey, add_to};
 use crate::types::Bytes;
+
+/// Keys beyond which a step's mere reads are not remembered, so that no step's memory grows with what it reads.
+const READS_KEPT_MAX: usize = 1 << 16;
 
 /// What one step of a block may use at most. Exceeding a limit is poison, and the same on every machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +29,16 @@ pub struct Context<'a> {
     limits: Limits,
     operations: u64,
     written_bytes: u64,
-    writes: KeyMap<Option<Bytes>>,
-    reads: Option<BTreeSet<Bytes>>,
+    touched: Touched,
+    reads_kept_max: usize,
+    defers_additions: bool,
+    has_failed: bool,
 }
 
 impl std::fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Context({} operations, {} keys written)", self.operations, self.writes.len())
+        let keys = self.touched.keys().len();
+        write!(f, "Context({} operations, {keys} keys)", self.operations)
     }
 }
 
@@ -48,15 +52,25 @@ impl<'a> Context<'a> {
             limits,
             operations: 0,
             written_bytes: 0,
-            writes: KeyMap::default(),
-            reads: None,
+            touched: Touched::default(),
+            reads_kept_max: READS_KEPT_MAX,
+            defers_additions: false,
+            has_failed: false,
         }
     }
 
-    /// Keeps the set of keys that are read from below, for [`Context::finish`].
+    /// Keeps every key that is read from below, for [`Context::finish`].
     #[must_use]
-    pub fn recording_reads(mut self) -> Self {
-        self.reads = Some(BTreeSet::new());
+    pub const fn recording_reads(mut self) -> Self {
+        self.reads_kept_max = usize::MAX;
+        self
+    }
+
+    /// Leaves additions to keys that the step does not read to whoever takes over its effects, who can tell
+    /// alone whether the sum fits.
+    #[must_use]
+    pub(crate) const fn deferring_additions(mut self) -> Self {
+        self.defers_additions = true;
         self
     }
 
@@ -65,16 +79,7 @@ impl<'a> Context<'a> {
     /// # Errors
     /// [`ExecError::State`] where the state cannot be read; [`ExecError::Poison`] over a limit.
     pub fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>, ExecError> {
-        self.charge(0)?;
-        if let Some(written) = self.writes.get(key) {
-            return Ok(written.clone());
-        }
-        if let Some(reads) = &mut self.reads
-            && !reads.contains(key)
-        {
-            reads.insert(key.into());
-        }
-        Ok(self.below.get(key)?)
+        self.read(key, false).inspect_err(|_| self.has_failed = true)
     }
 
     /// Writes the value of a key.
@@ -82,7 +87,7 @@ impl<'a> Context<'a> {
     /// # Errors
     /// [`ExecError::Poison`] over a limit.
     pub fn put(&mut self, key: &[u8], value: impl Into<Bytes>) -> Result<(), ExecError> {
-        self.set(key, Some(value.into()))
+        self.set(key, Some(value.into()), false)
     }
 
     /// Deletes a key; no matter whether it is there.
@@ -90,7 +95,7 @@ impl<'a> Context<'a> {
     /// # Errors
     /// [`ExecError::Poison`] over a limit.
     pub fn delete(&mut self, key: &[u8]) -> Result<(), ExecError> {
-        self.set(key, None)
+        self.set(key, None, false)
     }
 
     /// Adds to a counter: 16 bytes, little-endian, absent is zero. Additions commute, so that a scheduler need not
@@ -99,33 +104,84 @@ impl<'a> Context<'a> {
     /// # Errors
     /// [`ExecError::Poison`] where the sum does not fit or the value is no counter; else as [`Context::get`].
     pub fn add(&mut self, key: &[u8], delta: u128) -> Result<(), ExecError> {
-        let no_counter =
-            || ExecError::Poison(format!("key {} holds no counter", key.escape_ascii()));
-        let held = match self.get(key)? {
-            None => 0,
-            Some(bytes) => {
-                u128::from_le_bytes(bytes.as_ref().try_into().map_err(|_| no_counter())?)
-            }
-        };
-        let held = if planted!("additions_lost") { 0 } else { held };
-        let sum = held.checked_add(delta);
-        let sum =
-            sum.ok_or_else(|| ExecError::Poison("a counter overflows 128 bits".to_owned()))?;
-        self.put(key, sum.to_le_bytes())
+        if self.defers_additions && self.defer(key, delta)? {
+            return Ok(());
+        }
+        let sum = self.read(key, true).and_then(|held| sum(key, held.as_ref(), delta));
+        let sum = sum.inspect_err(|_| self.has_failed = true)?;
+        self.set(key, Some(sum), true)
     }
 
-    /// Ends the step: what it wrote, and the keys that it read where they were recorded.
+    /// Says whether any operation failed: then the state was not seen as it is, whatever the machine made of that.
+    pub(crate) const fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
+    /// Says whether some keys that were only read may be missing among those that [`Context::finish`] returns.
+    pub(crate) fn has_forgotten(&self) -> bool {
+        self.touched.keys().len() >= self.reads_kept_max
+    }
+
+    /// Ends the step: the keys that it touched. Of keys that were only read, not all are remembered unless
+    /// [`Context::recording_reads`] asks for that.
     #[must_use]
-    pub fn finish(self) -> (KeyMap<Option<Bytes>>, Option<BTreeSet<Bytes>>) {
-        (self.writes, self.reads)
+    pub fn finish(self) -> Touched {
+        self.touched
     }
 
-    fn set(&mut self, key: &[u8], value: Option<Bytes>) -> Result<(), ExecError> {
-        let length = key.len().saturating_add(value.as_ref().map_or(0, |value| value.len()));
-        self.charge(crate::codec::count(length))?;
-        match self.writes.get_mut(key) {
-            Some(held) => *held = value,
-            None => drop(self.writes.insert(key.into(), value)),
+    fn read(&mut self, key: &[u8], is_addition: bool) -> Result<Option<Bytes>, ExecError> {
+        self.charge(0)?;
+        let Some(held) = self.touched.find(key) else {
+            let value = self.below.get(key)?;
+            if self.touched.keys().len() < self.reads_kept_max {
+                let (read, effect) = (Some(value.clone()), Effect::None);
+                self.touched.push(TouchedKey { key: key.into(), read, effect, is_addition });
+            }
+            return Ok(value);
+        };
+        held.is_addition &= is_addition;
+        if let Effect::Add(delta) = held.effect {
+            let before = self.below.get(key)?;
+            let sum = sum(key, before.as_ref(), delta)?;
+            (held.read, held.effect) = (Some(before), Effect::Write(Some(sum)));
+        }
+        Ok(match &held.effect {
+            Effect::Write(written) => written.clone(),
+            Effect::None | Effect::Add(_) => held.read.clone().flatten(),
+        })
+    }
+
+    /// Keeps an addition as what it is, where the step has not seen the value.
+    fn defer(&mut self, key: &[u8], delta: u128) -> Result<bool, ExecError> {
+        match self.touched.find(key).map(|held| &mut held.effect) {
+            None => {
+                let (effect, is_addition) = (Effect::Add(delta), true);
+                self.touched.push(TouchedKey { key: key.into(), read: None, effect, is_addition });
+            }
+            Some(Effect::Add(sum)) => {
+                let Some(both) = sum.checked_add(delta) else { return Ok(false) };
+                *sum = both;
+            }
+            Some(Effect::None | Effect::Write(_)) => return Ok(false),
+        }
+        self.charge(0)?;
+        self.charge(written(key, size_of::<u128>()))?;
+        Ok(true)
+    }
+
+    fn set(
+        &mut self,
+        key: &[u8],
+        value: Option<Bytes>,
+        is_addition: bool,
+    ) -> Result<(), ExecError> {
+        self.charge(written(key, value.as_ref().map_or(0, |value| value.len())))?;
+        let effect = Effect::Write(value);
+        if let Some(held) = self.touched.find(key) {
+            held.effect = effect;
+            held.is_addition &= is_addition;
+        } else {
+            self.touched.push(TouchedKey { key: key.into(), read: None, effect, is_addition });
         }
         Ok(())
     }
@@ -133,17 +189,29 @@ impl<'a> Context<'a> {
     fn charge(&mut self, bytes: u64) -> Result<(), ExecError> {
         self.operations = self.operations.saturating_add(1);
         self.written_bytes = self.written_bytes.saturating_add(bytes);
-        if self.operations > self.limits.operations_max {
-            let limit = self.limits.operations_max;
-            return Err(ExecError::Poison(format!("more than {limit} reads and writes")));
-        }
-        if self.written_bytes > self.limits.written_bytes_max {
-            let limit = self.limits.written_bytes_max;
-            return Err(ExecError::Poison(format!("more than {limit} bytes written")));
-        }
-        if (self.must_stop)() {
-            return Err(ExecError::Poison("ran longer than the time limit".to_owned()));
-        }
-        Ok(())
+        let reason = if self.operations > self.limits.operations_max {
+            format!("more than {} reads and writes", self.limits.operations_max)
+        } else if self.written_bytes > self.limits.written_bytes_max {
+            format!("more than {} bytes written", self.limits.written_bytes_max)
+        } else if (self.must_stop)() {
+            "ran longer than the time limit".to_owned()
+        } else {
+            return Ok(());
+        };
+        self.has_failed = true;
+        Err(ExecError::Poison(reason))
     }
+}
+
+fn written(key: &[u8], value_bytes: usize) -> u64 {
+    crate::codec::count(key.len().saturating_add(value_bytes))
+}
+
+fn sum(key: &[u8], held: Option<&Bytes>, delta: u128) -> Result<Bytes, ExecError> {
+    add_to(held, delta).map_err(|error| {
+        ExecError::Poison(match error {
+            CounterError::NoCounter => format!("key {} holds no counter", key.escape_ascii()),
+            CounterError::Overflow => "a counter overflows 128 bits".to_owned(),
+        })
+    })
 }

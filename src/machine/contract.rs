@@ -93,10 +93,11 @@ pub trait OpenBlock: Send + Sync {
         Ok(())
     }
 
-    /// Returns the keys that a transaction will touch, where the machine can tell without running it.
-    fn declared_access(&self, index: usize) -> Option<AccessList> {
-        let _ = index;
-        None
+    /// Names to `touch` each key that a transaction will read or write, but for those to which it only adds; says
+    /// whether the machine can tell without running it. What turns out to be wrong costs time and changes nothing.
+    fn declared_access(&self, index: usize, touch: &mut dyn FnMut(&[u8])) -> bool {
+        let _ = (index, touch);
+        false
     }
 }
 
@@ -134,15 +135,6 @@ pub struct BlockOutcome<'a> {
     pub changes: &'a ChangeSet,
     /// The state after the block.
     pub state: &'a dyn StateRead,
-}
-
-/// The keys that a transaction reads and writes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AccessList {
-    /// Keys that are read.
-    pub reads: Vec<Bytes>,
-    /// Keys that are written.
-    pub writes: Vec<Bytes>,
 }
 
 /// What becomes of a block one of whose transactions cannot be executed.

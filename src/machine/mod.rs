@@ -9,7 +9,7 @@ mod registry;
 
 pub use context::{Context, Limits};
 pub use contract::{
-    AccessList, BlockInput, BlockOutcome, CheckFailure, ExecError, MachineVersion, OpenBlock,
-    Opened, PoisonPolicy, StateMachine, TxInput,
+    BlockInput, BlockOutcome, CheckFailure, ExecError, MachineVersion, OpenBlock, Opened,
+    PoisonPolicy, StateMachine, TxInput,
 };
 pub use registry::{Registry, UnknownMachine};

@@ -65,7 +65,9 @@ pub fn cut(
     }
     let base = Base::Undone(undone.state);
     let recording = RecordingState::new(&base);
-    let executor = Executor::new(Arc::clone(machine), ExecutorSettings::default());
+    // What is read is what goes into the bundle: nothing is read ahead.
+    let settings = ExecutorSettings { workers: 1, ..ExecutorSettings::default() };
+    let executor = Executor::new(Arc::clone(machine), settings);
     let watch = Arc::clone(executor.watch());
     let blocks = watched(&watch, STEP_TIME_MAX, || {
         let above = Above { below: &recording, written: HashMap::new() };

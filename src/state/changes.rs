@@ -37,6 +37,15 @@ impl ChangeSet {
         Self(changes)
     }
 
+    /// Takes over changes that are strictly ascending by key already, each of which changes something.
+    pub(crate) fn of_ascending(changes: Vec<Change>) -> Self {
+        assert!(
+            changes.is_sorted_by(|a, b| a.key < b.key),
+            "changes come in the order of their keys"
+        );
+        Self(changes)
+    }
+
     /// Returns the changes, ascending by key.
     #[must_use]
     pub fn changes(&self) -> &[Change] {

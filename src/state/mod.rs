@@ -1,15 +1,19 @@
 //! The state as key → value bytes: change sets, the overlays that collect them, and the digest of the whole.
 
 mod changes;
+mod counter;
 mod digest;
 mod overlay;
 mod recording;
+mod touched;
 
 pub use changes::{Change, ChangeSet};
+pub(crate) use counter::{CounterError, add_to};
 pub use digest::StateDigest;
-pub(crate) use overlay::scan_layered;
 pub use overlay::{BlockOverlay, MemoryState, Writer};
+pub(crate) use overlay::{Slot, scan_layered};
 pub use recording::RecordingState;
+pub use touched::{Effect, Touched, TouchedKey};
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,9 +1,10 @@
 //! Overlays: writes that are held above a state which stays as it is.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
 
 use crate::event::Patch;
-use crate::state::{Change, ChangeSet, KeyMap, StateError, StateRead};
+use crate::state::{Change, ChangeSet, Effect, KeyMap, StateError, StateRead, Touched, add_to};
 use crate::types::Bytes;
 
 /// The step of a block that wrote a key last.
@@ -30,16 +31,17 @@ impl std::fmt::Display for Writer {
     }
 }
 
+/// A key that was written, with its value before the first write and after the last.
 #[derive(Debug)]
-struct Slot {
-    before: Option<Bytes>,
-    after: Option<Bytes>,
-    writer: Writer,
+pub(crate) struct Slot {
+    pub(crate) before: Option<Bytes>,
+    pub(crate) after: Option<Bytes>,
+    pub(crate) writer: Writer,
 }
 
 /// The writes of one block above the state before it.
 pub struct BlockOverlay<'a> {
-    below: &'a dyn StateRead,
+    below: &'a (dyn StateRead + Sync),
     slots: KeyMap<Slot>,
 }
 
@@ -52,7 +54,7 @@ impl std::fmt::Debug for BlockOverlay<'_> {
 impl<'a> BlockOverlay<'a> {
     /// Makes an overlay without writes.
     #[must_use]
-    pub fn new(below: &'a dyn StateRead) -> Self {
+    pub fn new(below: &'a (dyn StateRead + Sync)) -> Self {
         Self { below, slots: KeyMap::default() }
     }
 
@@ -76,6 +78,73 @@ impl<'a> BlockOverlay<'a> {
         Ok(())
     }
 
+    /// Turns the additions of a step that was executed above this overlay into writes; says whether every sum fits.
+    pub(crate) fn settle_additions(&self, touched: &mut Touched) -> Result<bool, StateError> {
+        for key in touched.keys_mut() {
+            let Effect::Add(delta) = key.effect else { continue };
+            let before = self.get(&key.key)?;
+            let Ok(sum) = add_to(before.as_ref(), delta) else { return Ok(false) };
+            (key.read, key.effect) = (Some(before), Effect::Write(Some(sum)));
+        }
+        Ok(true)
+    }
+
+    /// Takes over the effects of one step that was executed above this overlay, its additions settled.
+    pub(crate) fn take_over(&mut self, writer: Writer, touched: Touched) -> Result<(), StateError> {
+        for key in touched.into_keys() {
+            assert!(!matches!(key.effect, Effect::Add(_)), "additions are settled before");
+            let Effect::Write(after) = key.effect else { continue };
+            match self.slots.entry(key.key) {
+                Entry::Occupied(mut slot) => {
+                    let slot = slot.get_mut();
+                    (slot.after, slot.writer) = (after, writer);
+                }
+                Entry::Vacant(slot) => {
+                    // What the step read came from below, where nothing is written here.
+                    let before = match key.read {
+                        Some(read) => read,
+                        None => self.below.get(slot.key())?,
+                    };
+                    slot.insert(Slot { before, after, writer });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what was written to a key, where it was.
+    pub(crate) fn slot(&self, key: &[u8]) -> Option<&Slot> {
+        self.slots.get(key)
+    }
+
+    /// Takes over what an overlay above this one has written.
+    pub(crate) fn put_slots(&mut self, above: KeyMap<Slot>) {
+        let below = std::mem::replace(&mut self.slots, above);
+        if below.len() <= self.slots.len() {
+            for (key, held) in below {
+                match self.slots.entry(key) {
+                    Entry::Occupied(mut slot) => slot.get_mut().before = held.before,
+                    Entry::Vacant(place) => drop(place.insert(held)),
+                }
+            }
+            return;
+        }
+        for (key, slot) in std::mem::replace(&mut self.slots, below) {
+            match self.slots.entry(key) {
+                Entry::Occupied(mut held) => {
+                    let held = held.get_mut();
+                    (held.after, held.writer) = (slot.after, slot.writer);
+                }
+                Entry::Vacant(place) => drop(place.insert(slot)),
+            }
+        }
+    }
+
+    /// Ends the overlay: its keys, in no order.
+    pub(crate) fn into_slots(self) -> KeyMap<Slot> {
+        self.slots
+    }
+
     /// Applies a patch.
     ///
     /// # Errors
@@ -92,17 +161,27 @@ impl<'a> BlockOverlay<'a> {
     /// Ends the block: its net changes, and the last writer of each, in the order of the keys.
     #[must_use]
     pub fn finish(self) -> (ChangeSet, Vec<Writer>) {
-        let mut slots: Vec<_> = self.slots.into_iter().collect();
-        slots.retain(|(_, slot)| slot.before != slot.after);
-        slots.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        let writers = slots.iter().map(|(_, slot)| slot.writer).collect();
-        let changes = slots.into_iter().map(|(key, Slot { before, after, .. })| Change {
-            key,
-            before,
-            after,
-        });
-        (ChangeSet::new(changes.collect()), writers)
+        let changed = self.slots.into_iter().filter(|(_, slot)| slot.before != slot.after);
+        let mut changed: Vec<_> = changed.map(|(key, slot)| (head(&key), key, slot)).collect();
+        changed.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+        let mut writers = Vec::with_capacity(changed.len());
+        let mut changes = Vec::with_capacity(changed.len());
+        for (_, key, Slot { before, after, writer }) in changed {
+            writers.push(writer);
+            changes.push(Change { key, before, after });
+        }
+        (ChangeSet::of_ascending(changes), writers)
     }
+}
+
+/// Returns the first sixteen bytes of a key as a number that sorts as they do: most comparisons end there, without a
+/// look at the key itself. Shorter keys are filled up, so that equal heads tell nothing.
+fn head(key: &[u8]) -> u128 {
+    let mut head = [0; 16];
+    for (to, from) in head.iter_mut().zip(key) {
+        *to = *from;
+    }
+    u128::from_be_bytes(head)
 }
 
 impl StateRead for BlockOverlay<'_> {

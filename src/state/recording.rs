@@ -1,45 +1,49 @@
 //! A state that remembers which of its entries were read.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::state::{MemoryState, StateError, StateRead};
 use crate::types::Bytes;
 
 /// Reads from the state below and keeps every answer.
 pub struct RecordingState<'a> {
-    below: &'a dyn StateRead,
-    touched: RefCell<BTreeMap<Bytes, Option<Bytes>>>,
+    below: &'a (dyn StateRead + Sync),
+    touched: Mutex<BTreeMap<Bytes, Option<Bytes>>>,
 }
 
 impl<'a> RecordingState<'a> {
     /// Records what is read of `below`.
     #[must_use]
-    pub fn new(below: &'a dyn StateRead) -> Self {
-        Self { below, touched: RefCell::default() }
+    pub fn new(below: &'a (dyn StateRead + Sync)) -> Self {
+        Self { below, touched: Mutex::default() }
     }
 
     /// Returns the entries that were read and exist: a state on which the same reads give the same answers.
     #[must_use]
     pub fn touched(self) -> MemoryState {
         let mut state = MemoryState::default();
-        for (key, value) in self.touched.into_inner() {
+        for (key, value) in self.touched.into_inner().unwrap_or_else(PoisonError::into_inner) {
             state.set(key, value);
         }
         state
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<Bytes, Option<Bytes>>> {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl StateRead for RecordingState<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
         let value = self.below.get(key)?;
-        self.touched.borrow_mut().insert(key.into(), value.clone());
+        self.held().insert(key.into(), value.clone());
         Ok(value)
     }
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&Bytes, &Bytes)) -> Result<(), StateError> {
         self.below.scan(prefix, &mut |key, value| {
-            self.touched.borrow_mut().insert(key.clone(), Some(value.clone()));
+            self.held().insert(key.clone(), Some(value.clone()));
             visit(key, value);
         })
     }

@@ -1,4 +1,4 @@
-//! One log gives one result, whatever recovers it: batches, memory, gates, modes, clocks, seeds of hash maps.
+//! One log gives one result, whatever recovers it: batches, memory, gates, modes, workers, clocks, seeds of hash maps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rewake::exec::{
     Clock, CommitMode, Examined, ExecutorSettings, Gate, Intake, Outcome, Recovery,
-    RecoveryOptions, examine,
+    RecoveryOptions, Scheduling, examine,
 };
 use rewake::generate::Workload;
 use rewake::machine::{MachineVersion, Registry};
@@ -149,7 +149,14 @@ fn batches_memory_gates_modes_and_clocks_give_what_was_released() {
                     next += 1;
                     let batch = BatchLimits { txs_max, ..BatchLimits::default() };
                     let clock = Arc::clone(clock);
-                    let executor = ExecutorSettings { clock, ..ExecutorSettings::default() };
+                    let workers = [1, 2, 8][next % 3];
+                    let scheduling = [Scheduling::Parallel, Scheduling::Adaptive][next % 2];
+                    let executor = ExecutorSettings {
+                        clock,
+                        workers,
+                        scheduling,
+                        ..ExecutorSettings::default()
+                    };
                     let options = RecoveryOptions {
                         commit,
                         gate,
@@ -160,7 +167,8 @@ fn batches_memory_gates_modes_and_clocks_give_what_was_released() {
                     };
                     let disk = Disk::new(image.clone(), Settings::default());
                     let found = recovered(&on(&disk), options);
-                    let how = format!("{commit:?} {gate:?} {memory_bytes} {txs_max} {name}");
+                    let how =
+                        format!("{commit:?} {gate:?} {memory_bytes} {txs_max} {name} {workers}");
                     assert_eq!(found, expected, "{how}");
                 }
             }

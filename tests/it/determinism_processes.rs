@@ -17,7 +17,8 @@ fn in_a_process(template: &DataDir, workers: &str, how: &str) -> Whole {
     let dir = DataDir::new(scratch.path().join("node"));
     copy_files(template, &dir);
     let mut command = program();
-    command.env("RAYON_NUM_THREADS", workers).args(["recover", "--data"]).arg(dir.path());
+    command.env("RAYON_NUM_THREADS", workers).args(["recover", "--workers", workers, "--data"]);
+    command.arg(dir.path());
     run(command.args(how.split_whitespace())).expect(0);
     let registry = Registry::built_in();
     Whole::of(&examine(&dir, &registry, Repairs::default()).expect("a sound node"))

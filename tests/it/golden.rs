@@ -8,7 +8,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use rewake::block::{BlockRow, Counts, OrderRef, Receipt, Receipts};
 use rewake::event::{Event, EventBody, Kind, Order, Patch, Ruling, Tx, Verdict, chain_digest};
-use rewake::exec::{Outcome, RehearsedBlock, examine};
+use rewake::exec::{Dependencies, Outcome, RehearsedBlock, examine};
 use rewake::machine::Registry;
 use rewake::machine::ledger::{Account, Ledger};
 use rewake::recovery::Label;
@@ -495,7 +495,8 @@ proptest! {
 
     #[test]
     fn a_rehearsed_block_has_one_form(
-        parts in (any_seq(), any_bytes(), any_seqs(), any_receipts(), any_changes(), any_seqs())
+        parts in (any_seq(), any_bytes(), any_seqs(), any_receipts(), any_changes(), any_seqs()),
+        dependencies in prop::option::of(prop::collection::vec(prop::collection::vec(0u32..9, 0..3), 0..9)),
     ) {
         let (at, header, txs, receipts, changes, received) = parts;
         let writers = vec![rewake::state::Writer::Tx(3); changes.changes().len()];
@@ -503,6 +504,7 @@ proptest! {
         let order = OrderRef { height: Height(4), seq: at, chain: Digest([3; 32]) };
         let block = RehearsedBlock {
             order, header, txs, receipts, changes, writers, received, settled, quarantined: Vec::new(),
+            dependencies: dependencies.map(Dependencies::new),
         };
         let bytes = block.encode();
         prop_assert_eq!(RehearsedBlock::decode(&bytes), Ok(block));

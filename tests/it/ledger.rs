@@ -239,11 +239,15 @@ fn access_is_declared_for_what_can_be_applied() {
         txs: txs.to_vec(),
     };
     let block = Ledger.open_block(&input).expect("the header is empty");
-    let access = |index| block.declared_access(index).expect("it is declared");
+    let declared = |index| {
+        let mut keys = Vec::new();
+        let is_declared = block.declared_access(index, &mut |key| keys.push(Bytes::from(key)));
+        (is_declared, keys)
+    };
     let keys = [A, B].map(|account| Bytes::from(account_key(account)));
-    assert_eq!((access(0).reads, access(0).writes), (keys.to_vec(), keys.to_vec()));
-    assert!(access(1).writes.is_empty() && access(2).reads.is_empty());
-    assert_eq!(block.declared_access(3), None);
+    assert_eq!(declared(0), (true, keys.to_vec()));
+    assert_eq!((declared(1), declared(2)), ((true, vec![]), (true, vec![])), "nothing is touched");
+    assert_eq!(declared(3), (false, vec![]), "there is no such transaction");
 }
 
 #[test]

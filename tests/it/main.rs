@@ -102,6 +102,10 @@ mod nodes;
 #[cfg(test)]
 mod older;
 #[cfg(test)]
+mod parallel;
+#[cfg(test)]
+mod parallel_recovery;
+#[cfg(test)]
 mod planted;
 #[cfg(test)]
 mod power_loss;
@@ -129,6 +133,8 @@ mod resume;
 mod scripted;
 #[cfg(test)]
 mod simulated;
+#[cfg(test)]
+mod steered;
 #[cfg(test)]
 mod suite;
 #[cfg(test)]

@@ -26,8 +26,8 @@ use crate::block::Receipt;
 use crate::codec::CodecError;
 use crate::event::Patch;
 use crate::machine::{
-    AccessList, BlockInput, BlockOutcome, CheckFailure, Context, ExecError, MachineVersion,
-    OpenBlock, PoisonPolicy, StateMachine,
+    BlockInput, BlockOutcome, CheckFailure, Context, ExecError, MachineVersion, OpenBlock,
+    PoisonPolicy, StateMachine,
 };
 use crate::types::Bytes;
 
@@ -108,11 +108,13 @@ impl OpenBlock for OpenLedger<'_> {
     }
 
     /// Names both accounts. The counter is left out: additions commute and order nothing.
-    fn declared_access(&self, index: usize) -> Option<AccessList> {
-        let transfer = self.transfers.get(index)?;
-        let Ok(transfer) = transfer else { return Some(AccessList::default()) };
-        let keys = [transfer.from, transfer.to].map(|account| Bytes::from(account_key(account)));
-        Some(AccessList { reads: keys.to_vec(), writes: keys.to_vec() })
+    fn declared_access(&self, index: usize, touch: &mut dyn FnMut(&[u8])) -> bool {
+        let Some(transfer) = self.transfers.get(index) else { return false };
+        if let Ok(transfer) = transfer {
+            touch(&account_key(transfer.from));
+            touch(&account_key(transfer.to));
+        }
+        true
     }
 }
 

@@ -1,0 +1,55 @@
+//! One attempt at a transaction ahead of its turn, on a state that need not be the one before it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::block::Receipt;
+use crate::exec::panic_guard;
+use crate::exec::steps::Job;
+use crate::machine::{Context, OpenBlock};
+use crate::state::{StateRead, Touched};
+
+/// A transaction that is executed ahead of its turn.
+pub(super) struct Attempt<'a> {
+    pub(super) job: Job<'a>,
+    pub(super) block: &'a dyn OpenBlock,
+    /// Number of the thread.
+    pub(super) thread: usize,
+    /// Index of the transaction.
+    pub(super) index: usize,
+}
+
+impl Attempt<'_> {
+    /// Executes it; `None` where anything failed, which says nothing about the transaction.
+    pub(super) fn run(
+        &self,
+        state: &dyn StateRead,
+        must_stop: &dyn Fn() -> bool,
+    ) -> Option<(Receipt, Touched)> {
+        let (executor, input) = (self.job.executor, self.job.input);
+        let (watch, limits) = (executor.watch(), executor.settings.limits);
+        let seq = input.txs.get(self.index)?.seq;
+        watch.begin_on(self.thread, input.height, Some(seq), true);
+        let stops = || watch.must_stop_on(self.thread) || must_stop();
+        let body = || {
+            let mut context = Context::new(state, limits, &stops).deferring_additions();
+            let receipt = self.block.execute(self.index, &mut context).ok()?;
+            let is_whole = !context.has_failed() && !context.has_forgotten();
+            is_whole.then(|| (receipt, context.finish()))
+        };
+        let result = panic_guard::run(|| catch_unwind(AssertUnwindSafe(body)));
+        watch.end_on(self.thread);
+        result.ok().flatten()
+    }
+}
+
+/// Why a state answers no more.
+#[derive(Debug, thiserror::Error)]
+#[error("the transaction is to be executed at its turn")]
+pub(super) struct AtItsTurn;
+
+impl AtItsTurn {
+    /// Returns it as a failure to read, which ends the attempt.
+    pub(super) fn error() -> crate::state::StateError {
+        crate::state::StateError(std::sync::Arc::new(Self))
+    }
+}

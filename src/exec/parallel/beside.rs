@@ -1,0 +1,170 @@
+//! Executes shares of a block side by side, and joins them where they had indeed no key in common.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::attempt::{AtItsTurn, Attempt};
+use crate::block::Receipt;
+use crate::exec::steps::{Job, Run, number};
+use crate::machine::OpenBlock;
+use crate::state::{
+    BlockOverlay, Effect, KeyMap, Slot, StateError, StateRead, Touched, Writer, add_to,
+};
+use crate::types::Bytes;
+
+/// Executes shares, one on each thread; says whether that was done. If not, the run is as it was.
+pub(super) fn execute(
+    run: &mut Run<'_>,
+    block: &dyn OpenBlock,
+    shares: &[Vec<usize>],
+) -> Result<bool, StateError> {
+    let job = run.job;
+    let has_failed = AtomicBool::new(false);
+    let done: Mutex<Vec<Done>> = Mutex::default();
+    let execute = |thread: usize| {
+        let share = shares.get(thread).map_or(&[][..], Vec::as_slice);
+        let state = Share::new(&run.overlay, thread);
+        match state.execute(job, block, share, &has_failed) {
+            Some(share) => done.lock().unwrap_or_else(PoisonError::into_inner).push(share),
+            None => has_failed.store(true, Ordering::Relaxed),
+        }
+    };
+    job.executor.pool().run(execute, || execute(0));
+    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if done.len() < shares.len() {
+        return Ok(false);
+    }
+    let time = done.iter().map(|share| share.time).sum();
+    let Some(joined) = join(done, &run.overlay)? else { return Ok(false) };
+    job.executor.costs().took(time, joined.receipts.len());
+    run.adopt_all(joined.slots, joined.receipts);
+    Ok(true)
+}
+
+/// Additions to one key: their sum, and the last transaction that made one.
+type Added = KeyMap<(u128, Writer)>;
+
+/// What one thread has executed so far, above a state that all of them share.
+struct Share<'a> {
+    thread: usize,
+    overlay: BlockOverlay<'a>,
+    added: Added,
+    only_read: Vec<Bytes>,
+    receipts: Vec<(usize, Receipt)>,
+}
+
+/// What one thread has executed.
+struct Done {
+    slots: KeyMap<Slot>,
+    added: Added,
+    /// Keys that it read and did not write.
+    only_read: Vec<Bytes>,
+    receipts: Vec<(usize, Receipt)>,
+    time: Duration,
+}
+
+impl<'a> Share<'a> {
+    fn new(base: &'a BlockOverlay<'a>, thread: usize) -> Self {
+        let (added, only_read, receipts) = (KeyMap::default(), Vec::new(), Vec::new());
+        Self { thread, overlay: BlockOverlay::new(base), added, only_read, receipts }
+    }
+
+    /// Executes transactions in order; `None` where anything failed, here or on another thread.
+    fn execute(
+        mut self,
+        job: Job<'_>,
+        block: &dyn OpenBlock,
+        share: &[usize],
+        has_failed: &AtomicBool,
+    ) -> Option<Done> {
+        let began = Instant::now();
+        let must_stop = || has_failed.load(Ordering::Relaxed);
+        for index in share {
+            let attempt = Attempt { job, block, thread: self.thread, index: *index };
+            let (receipt, touched) = attempt.run(&self, &must_stop)?;
+            self.take_over(Writer::Tx(number(*index)), touched)?;
+            self.receipts.push((*index, receipt));
+        }
+        let Self { overlay, added, mut only_read, receipts, .. } = self;
+        let slots = overlay.into_slots();
+        only_read.retain(|key| !slots.contains_key(key));
+        Some(Done { slots, added, only_read, receipts, time: began.elapsed() })
+    }
+
+    fn take_over(&mut self, writer: Writer, mut touched: Touched) -> Option<()> {
+        for key in touched.take_additions() {
+            let Effect::Add(delta) = key.effect else { continue };
+            if self.overlay.slot(&key.key).is_some() {
+                return None;
+            }
+            let (sum, last) = self.added.entry(key.key).or_insert((0, writer));
+            (*sum, *last) = (sum.checked_add(delta)?, writer);
+        }
+        for key in touched.keys() {
+            if key.effect == Effect::None {
+                self.only_read.push(Bytes::clone(&key.key));
+            } else if self.added.contains_key(&key.key) {
+                return None;
+            }
+        }
+        self.overlay.take_over(writer, touched).ok()
+    }
+}
+
+impl StateRead for Share<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
+        // Others may have added to it as well.
+        if !self.added.is_empty() && self.added.contains_key(key) {
+            return Err(AtItsTurn::error());
+        }
+        self.overlay.get(key)
+    }
+
+    fn scan(&self, _: &[u8], _: &mut dyn FnMut(&Bytes, &Bytes)) -> Result<(), StateError> {
+        Err(AtItsTurn::error())
+    }
+}
+
+/// What all shares gave together.
+struct Joined {
+    slots: KeyMap<Slot>,
+    receipts: Vec<(usize, Receipt)>,
+}
+
+/// Joins shares above `base`; `None` where one touched what another wrote, or a counter does not hold a sum.
+fn join(mut shares: Vec<Done>, base: &BlockOverlay<'_>) -> Result<Option<Joined>, StateError> {
+    let (mut slots, mut receipts) = (KeyMap::default(), Vec::new());
+    let mut added = Added::default();
+    for share in &mut shares {
+        receipts.append(&mut share.receipts);
+        for (key, (delta, writer)) in share.added.drain() {
+            let (sum, last) = added.entry(key).or_insert((0, writer));
+            let Some(both) = sum.checked_add(delta) else { return Ok(None) };
+            (*sum, *last) = (both, writer.max(*last));
+        }
+        let written = std::mem::take(&mut share.slots);
+        if slots.is_empty() {
+            slots = written;
+            continue;
+        }
+        slots.reserve(written.len());
+        for (key, slot) in written {
+            if slots.insert(key, slot).is_some() {
+                return Ok(None);
+            }
+        }
+    }
+    let mut read = shares.iter().flat_map(|share| &share.only_read);
+    if read.any(|key| slots.contains_key(key) || added.contains_key(key)) {
+        return Ok(None);
+    }
+    for (key, (sum, writer)) in added {
+        let before = base.get(&key)?;
+        let Ok(after) = add_to(before.as_ref(), sum) else { return Ok(None) };
+        if slots.insert(key, Slot { before, after: Some(after), writer }).is_some() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Joined { slots, receipts }))
+}

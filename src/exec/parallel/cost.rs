@@ -1,0 +1,177 @@
+//! What execution on several threads would cost, and whether it pays.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::codec::count;
+use crate::exec::Scheduling;
+
+/// Transactions that are executed in order first, where nothing is known of their cost.
+pub(super) const SAMPLE_TXS: usize = 4;
+/// Transactions below which there is nothing to share.
+const TXS_MIN: usize = 8;
+/// Work below which waking another thread costs more than it could save.
+const WORK_MIN: Duration = Duration::from_micros(150);
+/// Share of executions that were in vain, in thousandths, from which on order is faster.
+const WASTE_MAX: u64 = 600;
+/// Blocks that are executed in order after parallelism did not pay, at most.
+const REST_MAX: u64 = 64;
+
+/// What is known before a block is executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Outlook {
+    /// Threads that may take part.
+    pub(super) threads: usize,
+    /// Transactions.
+    pub(super) txs: usize,
+    /// What one of them took so far; `None` where nobody knows.
+    pub(super) nanos_per_tx: Option<u64>,
+    /// Whether it is asked what pays.
+    pub(super) scheduling: Scheduling,
+}
+
+/// How a block is to be executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Advice {
+    /// In order, on the calling thread.
+    InOrder,
+    /// The first few in order, to see what they take.
+    Sample,
+    /// On several threads.
+    Parallel,
+}
+
+/// Says how a block is to be executed.
+pub(super) fn advise(outlook: Outlook) -> Advice {
+    if outlook.threads < 2 {
+        return Advice::InOrder;
+    }
+    if outlook.scheduling == Scheduling::Parallel {
+        return Advice::Parallel;
+    }
+    if outlook.txs < TXS_MIN {
+        return Advice::InOrder;
+    }
+    match outlook.nanos_per_tx {
+        None => Advice::Sample,
+        Some(nanos)
+            if Duration::from_nanos(nanos.saturating_mul(count(outlook.txs))) < WORK_MIN =>
+        {
+            Advice::InOrder
+        }
+        Some(_) => Advice::Parallel,
+    }
+}
+
+/// Says whether shares of so many transactions are balanced well enough for their threads: at least a quarter is won.
+pub(super) fn pays(shares: &[usize]) -> bool {
+    let (all, largest) = (shares.iter().sum::<usize>(), shares.iter().max().copied().unwrap_or(0));
+    largest.saturating_mul(5) <= all.saturating_mul(4)
+}
+
+/// What blocks have cost so far. It changes how the next ones are executed, never what they give.
+#[derive(Debug, Default)]
+pub(in crate::exec) struct Costs {
+    /// Nanoseconds of a transaction, in the mean of the last ones; zero where nobody knows.
+    nanos_per_tx: AtomicU64,
+    /// Blocks that are to be executed in order, because parallelism did not pay lately.
+    rest: AtomicU64,
+    /// How many that are to be next time.
+    next_rest: AtomicU64,
+}
+
+impl Costs {
+    pub(super) fn nanos_per_tx(&self) -> Option<u64> {
+        Some(self.nanos_per_tx.load(Ordering::Relaxed)).filter(|nanos| *nanos > 0)
+    }
+
+    /// Takes note of what transactions took, on all threads together.
+    pub(super) fn took(&self, time: Duration, txs: usize) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let Some(new) = nanos.checked_div(count(txs)) else { return };
+        let mean = self.nanos_per_tx().map_or(new, |old| old.midpoint(new));
+        self.nanos_per_tx.store(mean.max(1), Ordering::Relaxed);
+    }
+
+    /// Says whether this block is one that rests; counts it if so.
+    pub(super) fn rests(&self) -> bool {
+        let left = self.rest.load(Ordering::Relaxed);
+        self.rest.store(left.saturating_sub(1), Ordering::Relaxed);
+        left > 0
+    }
+
+    /// Takes note of whether parallelism paid; where it did not, ever more blocks are executed in order.
+    pub(super) fn paid(&self, paid: bool) {
+        if paid {
+            self.next_rest.store(0, Ordering::Relaxed);
+            return;
+        }
+        let rest = self.next_rest.load(Ordering::Relaxed).saturating_mul(2).clamp(1, REST_MAX);
+        self.next_rest.store(rest, Ordering::Relaxed);
+        self.rest.store(rest, Ordering::Relaxed);
+    }
+
+    /// Takes note of how many of the executions ahead of their turn were in vain.
+    pub(super) fn wasted(&self, in_vain: usize, ahead: usize) {
+        self.paid(count(in_vain).saturating_mul(1_000) <= count(ahead).saturating_mul(WASTE_MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parallelism_is_advised_where_it_pays() {
+        let check = |threads, txs, nanos_per_tx, expected| {
+            let advise = |scheduling| advise(Outlook { threads, txs, nanos_per_tx, scheduling });
+            let what = format!("{threads} threads, {txs} transactions, {nanos_per_tx:?}");
+            assert_eq!(advise(Scheduling::Adaptive), expected, "{what}");
+            let always = if threads < 2 { Advice::InOrder } else { Advice::Parallel };
+            assert_eq!(advise(Scheduling::Parallel), always, "{what}");
+        };
+        check(1, 1_000, Some(1_000_000), Advice::InOrder);
+        check(2, 7, Some(1_000_000), Advice::InOrder);
+        check(2, 8, Some(1_000_000), Advice::Parallel);
+        check(2, 100, Some(1_000), Advice::InOrder);
+        check(2, 1_000, Some(1_000), Advice::Parallel);
+        check(2, 1_000, None, Advice::Sample);
+        check(1, 1_000, None, Advice::InOrder);
+        check(2, usize::MAX, Some(u64::MAX), Advice::Parallel);
+    }
+
+    #[test]
+    fn unequal_shares_do_not_pay() {
+        assert!(pays(&[500, 500]));
+        assert!(pays(&[800, 200]));
+        assert!(!pays(&[801, 199]));
+        assert!(!pays(&[10]));
+    }
+
+    #[test]
+    fn what_does_not_pay_is_tried_ever_more_rarely() {
+        let costs = Costs::default();
+        let rests = |costs: &Costs| (0..1_000).take_while(|_| costs.rests()).count();
+        assert_eq!(rests(&costs), 0);
+        for expected in [1, 2, 4, 8, 16, 32, 64, 64] {
+            costs.wasted(601, 1_000);
+            assert_eq!(rests(&costs), expected);
+        }
+        costs.wasted(600, 1_000);
+        assert_eq!(rests(&costs), 0);
+        costs.paid(false);
+        assert_eq!(rests(&costs), 1);
+    }
+
+    #[test]
+    fn the_cost_follows_the_last_transactions() {
+        let costs = Costs::default();
+        assert_eq!(costs.nanos_per_tx(), None);
+        costs.took(Duration::from_micros(1), 10);
+        assert_eq!(costs.nanos_per_tx(), Some(100));
+        costs.took(Duration::from_micros(2), 10);
+        assert_eq!(costs.nanos_per_tx(), Some(150));
+        costs.took(Duration::from_nanos(1), 0);
+        assert_eq!(costs.nanos_per_tx(), Some(150));
+    }
+}

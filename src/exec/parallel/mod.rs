@@ -1,0 +1,109 @@
+//! The transactions of a block, on one thread or on several.
+//!
+//! Two ways lead to the same effects. Where the machine declares what transactions touch, the block is parted into
+//! shares that have no key in common (`shares`), which are executed side by side (`beside`). Where it does not,
+//! threads execute transactions ahead of their turn (`ahead`), as in Block-STM (`PPoPP` 2023), on what those before them
+//! have written so far (`versions`); each is taken over at its turn if it saw the state as it is then. Everything else
+//! is executed at its turn, as on one thread.
+//!
+//! INVARIANT: what is executed ahead of its turn can only succeed. A failure, a panic or a stop there says nothing; the
+//! transaction is executed again at its turn, and only that execution is judged or tried again.
+
+mod ahead;
+mod attempt;
+mod beside;
+mod cost;
+mod pool;
+mod queue;
+mod shares;
+mod versions;
+
+use std::time::Instant;
+
+use self::cost::{Advice, Outlook, SAMPLE_TXS, advise};
+use self::shares::Parting;
+use crate::exec::steps::Run;
+use crate::exec::{BlockFailure, Dependencies, Scheduling};
+use crate::machine::OpenBlock;
+
+pub(super) use self::cost::Costs;
+pub(super) use self::pool::Pool;
+pub(super) use self::versions::Versions;
+
+/// Executes the transactions of a block, which has begun.
+pub(super) fn transactions(run: &mut Run<'_>, block: &dyn OpenBlock) -> Result<(), BlockFailure> {
+    let txs = run.job.input.txs.len();
+    if txs > 1 && !block.declared_access(0, &mut |_| {}) {
+        run.learn();
+    }
+    let mut advice = advice(run);
+    if advice == Advice::Sample {
+        in_order(run, block, SAMPLE_TXS)?;
+        advice = self::advice(run);
+    }
+    if advice == Advice::Parallel && (is_forced(run) || !run.job.executor.costs().rests()) {
+        in_parallel(run, block)?;
+    }
+    in_order(run, block, txs)
+}
+
+fn advice(run: &Run<'_>) -> Advice {
+    let executor = run.job.executor;
+    let threads = if executor.settings.records_access { 1 } else { executor.pool().threads() };
+    let txs = run.job.input.txs.len().saturating_sub(run.next());
+    let (nanos_per_tx, scheduling) =
+        (executor.costs().nanos_per_tx(), executor.settings.scheduling);
+    advise(Outlook { threads, txs, nanos_per_tx, scheduling })
+}
+
+/// Says whether nobody asks what pays.
+fn is_forced(run: &Run<'_>) -> bool {
+    run.job.executor.settings.scheduling == Scheduling::Parallel
+}
+
+/// Executes transactions in order, up to the index `end`.
+fn in_order(run: &mut Run<'_>, block: &dyn OpenBlock, end: usize) -> Result<(), BlockFailure> {
+    let (began, first) = (Instant::now(), run.next());
+    while run.next() < end {
+        run.tx(block)?;
+    }
+    run.job.executor.costs().took(began.elapsed(), run.next().saturating_sub(first));
+    Ok(())
+}
+
+/// Executes what is left on several threads; all of it, or nothing where that cannot be done or would not pay.
+fn in_parallel(run: &mut Run<'_>, block: &dyn OpenBlock) -> Result<(), BlockFailure> {
+    let costs = run.job.executor.costs();
+    match shares::part(block, run) {
+        Parting::Undeclared => {
+            let txs = run.job.input.txs.len();
+            let known = run.job.known.filter(|known| known.txs() == txs);
+            let pays = |known: &Dependencies| {
+                let depth = depth(known);
+                cost::pays(&[depth, txs.saturating_sub(depth)])
+            };
+            if is_forced(run) || known.is_none_or(pays) {
+                ahead::execute(run, block, known)?;
+            }
+        }
+        Parting::Shares(shares) => {
+            let sizes: Vec<_> = shares.iter().map(Vec::len).collect();
+            let pays = is_forced(run) || cost::pays(&sizes);
+            costs.paid(pays && beside::execute(run, block, &shares)?);
+        }
+    }
+    Ok(())
+}
+
+/// Returns the number of transactions in the longest chain of dependencies.
+fn depth(known: &Dependencies) -> usize {
+    let mut depths: Vec<usize> = Vec::with_capacity(known.txs());
+    for index in 0..known.txs() {
+        let before = known.of(index).iter().filter_map(|earlier| {
+            depths.get(usize::try_from(*earlier).unwrap_or(usize::MAX)).copied()
+        });
+        let deepest = before.max().unwrap_or(0);
+        depths.push(deepest.saturating_add(1));
+    }
+    depths.into_iter().max().unwrap_or(0)
+}

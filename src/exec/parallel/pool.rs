@@ -1,0 +1,66 @@
+//! The threads that help the one that executes a block.
+
+use std::sync::OnceLock;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+/// Threads beyond which more would only look at each other.
+const THREADS_MAX: usize = 64;
+
+/// Threads that are started when they are first needed, and go when nobody needs them any more.
+pub(in crate::exec) struct Pool {
+    /// With the one that calls.
+    threads: usize,
+    helpers: OnceLock<Option<ThreadPool>>,
+}
+
+impl Pool {
+    pub(in crate::exec) fn new(threads: usize) -> Self {
+        Self { threads: threads.clamp(1, THREADS_MAX), helpers: OnceLock::new() }
+    }
+
+    /// Returns the number of threads, the one that calls included.
+    pub(in crate::exec) const fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Runs `lead` on the calling thread and `help` on every other, each with its number from 1 on, until all have
+    /// returned. Where no thread can be had, `lead` runs alone.
+    pub(super) fn run<R>(&self, help: impl Fn(usize) + Sync, lead: impl FnOnce() -> R) -> R {
+        let helpers = self.helpers.get_or_init(|| {
+            let names = |number| format!("execute-{number}");
+            let count = self.threads.saturating_sub(1);
+            ThreadPoolBuilder::new().num_threads(count).thread_name(names).build().ok()
+        });
+        let Some(helpers) = helpers.as_ref().filter(|_| self.threads > 1) else { return lead() };
+        helpers.in_place_scope(|scope| {
+            for number in 1..self.threads {
+                let help = &help;
+                scope.spawn(move |_| help(number));
+            }
+            lead()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn every_thread_but_the_calling_one_helps_once() {
+        for threads in [0, 1, 2, 5] {
+            let pool = Pool::new(threads);
+            for _ in 0..3 {
+                let helped = Mutex::new(Vec::new());
+                let help = |number| helped.lock().expect("no holder panics").push(number);
+                assert_eq!(pool.run(help, || 7), 7);
+                let mut helped = helped.into_inner().expect("no holder panics");
+                helped.sort_unstable();
+                assert_eq!(helped, (1..threads).collect::<Vec<_>>());
+            }
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Blocks on several threads give what they give on one, whatever transactions see ahead of their turn.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use rewake::event::Patch;
+use rewake::exec::{Dependencies, Executed, Executor, ExecutorSettings, Rulings, Scheduling};
+use rewake::machine::ledger::{Account, AccountState, Ledger, Transfer, account_key};
+use rewake::machine::{
+    BlockInput, BlockOutcome, CheckFailure, Context, ExecError, Limits, MachineVersion, OpenBlock,
+    StateMachine, TxInput,
+};
+use rewake::state::MemoryState;
+use rewake::types::{Bytes, Height, TxId};
+
+use crate::scripted::{StillClock, seq};
+use crate::steered::Steered;
+
+const LIMITS: Limits = Limits { operations_max: 1 << 40, written_bytes_max: 1 << 20 };
+const THREADS: [usize; 3] = [2, 3, 8];
+
+fn executor(machine: &Arc<dyn StateMachine>, workers: usize) -> Executor {
+    let settings = ExecutorSettings {
+        limits: LIMITS,
+        clock: Arc::new(StillClock::default()),
+        workers,
+        scheduling: Scheduling::Parallel,
+        ..ExecutorSettings::default()
+    };
+    Executor::new(Arc::clone(machine), settings)
+}
+
+/// One executor for each number of threads, the first of which is one.
+fn executors(machine: impl StateMachine + 'static) -> Vec<Executor> {
+    let machine: Arc<dyn StateMachine> = Arc::new(machine);
+    std::iter::once(1).chain(THREADS).map(|workers| executor(&machine, workers)).collect()
+}
+
+fn block(patches: Vec<Patch>, payloads: Vec<Bytes>) -> BlockInput {
+    let txs = (1..).zip(payloads);
+    let txs = txs.map(|(number, payload)| TxInput {
+        seq: seq(number),
+        id: TxId([0; 32]),
+        payload,
+        created: None,
+    });
+    BlockInput { height: Height(1), header: Bytes::default(), patches, txs: txs.collect() }
+}
+
+/// Executes a block in every way; says what all of them gave.
+fn agree(
+    executors: &[Executor],
+    input: &BlockInput,
+    rulings: &Rulings,
+    below: &MemoryState,
+    known: Option<&Dependencies>,
+) -> Result<Executed, String> {
+    let run = |executor: &Executor, known: Option<&Dependencies>| {
+        let executed = executor.execute_known(input, rulings, below, known);
+        executed.map_err(|failure| format!("{failure:?}"))
+    };
+    let expected = run(&executors[0], None);
+    let learned = expected.as_ref().ok().and_then(|executed| executed.dependencies.as_ref());
+    for (executor, workers) in executors[1..].iter().zip(THREADS) {
+        for known in [None, known, learned] {
+            assert_eq!(run(executor, known), expected, "{workers} threads, {known:?}");
+        }
+    }
+    expected
+}
+
+/// The ledger without what it declares, or with lies about it.
+struct Secretive {
+    declares: bool,
+}
+
+struct OpenSecretive<'a> {
+    open: Box<dyn OpenBlock + 'a>,
+    declares: bool,
+}
+
+impl StateMachine for Secretive {
+    fn version(&self) -> MachineVersion {
+        Ledger.version()
+    }
+
+    fn open_block<'a>(
+        &'a self,
+        block: &'a BlockInput,
+    ) -> Result<Box<dyn OpenBlock + 'a>, ExecError> {
+        let open = OpenSecretive { open: Ledger.open_block(block)?, declares: self.declares };
+        Ok(Box::new(open))
+    }
+}
+
+impl OpenBlock for OpenSecretive<'_> {
+    fn execute(
+        &self,
+        index: usize,
+        context: &mut Context<'_>,
+    ) -> Result<rewake::block::Receipt, ExecError> {
+        self.open.execute(index, context)
+    }
+
+    fn check(&self, outcome: &BlockOutcome<'_>) -> Result<(), CheckFailure> {
+        self.open.check(outcome)
+    }
+
+    fn declared_access(&self, index: usize, touch: &mut dyn FnMut(&[u8])) -> bool {
+        touch(&index.to_le_bytes());
+        self.declares
+    }
+}
+
+const ACCOUNTS: u64 = 6;
+
+#[derive(Clone, Debug)]
+struct History {
+    transfers: Vec<(u64, u64, u64, u64)>,
+    rulings: Vec<usize>,
+    replaces_state: bool,
+    poisoned: Option<u64>,
+    known: Vec<Vec<u32>>,
+}
+
+fn histories() -> impl Strategy<Value = History> {
+    let nonce = prop_oneof![9 => Just(0), 1 => 1u64..3];
+    let transfer = (0..ACCOUNTS, 0..ACCOUNTS, 0u64..30, nonce);
+    let parts = (
+        prop::collection::vec(transfer, 0..40),
+        prop::collection::vec(0usize..40, 0..3),
+        any::<bool>(),
+        prop::option::weighted(0.2, 0..ACCOUNTS),
+        prop::collection::vec(prop::collection::vec(0u32..40, 0..4), 0..41),
+    );
+    parts.prop_map(|(transfers, rulings, replaces_state, poisoned, known)| History {
+        transfers,
+        rulings,
+        replaces_state,
+        poisoned,
+        known,
+    })
+}
+
+impl History {
+    fn block(&self) -> BlockInput {
+        let mut nonces = [0; ACCOUNTS as usize];
+        let payloads = self.transfers.iter().map(|(from, to, amount, skipped)| {
+            let nonce = &mut nonces[usize::try_from(*from).expect("it is small")];
+            let (from, to) = (Account(*from), Account(*to));
+            let transfer = Transfer { from, to, amount: *amount, nonce: *nonce + skipped };
+            *nonce += u64::from(*skipped == 0);
+            Bytes::from(transfer.encode())
+        });
+        let mut genesis = Ledger::genesis_patch((1..ACCOUNTS).map(|one| (Account(one), 100)));
+        genesis.replaces_state = self.replaces_state;
+        let poison = self.poisoned.map(|account| {
+            let entry = (Bytes::from(account_key(Account(account))), Some(Bytes::from(*b"bad")));
+            Patch::new("poison", false, [entry])
+        });
+        let payloads = payloads.collect();
+        block(std::iter::once(genesis).chain(poison).collect(), payloads)
+    }
+
+    fn check(&self, executors: &[Executor]) -> Result<Executed, String> {
+        let mut below = MemoryState::default();
+        let old = AccountState { balance: 50, nonce: 0 }.encode();
+        below.set(Bytes::from(account_key(Account(0))), Some(Bytes::from(old)));
+        let input = self.block();
+        let ruled = self.rulings.iter().filter_map(|index| input.txs.get(*index));
+        let rulings = ruled.map(|tx| (tx.seq, "kept out".to_owned())).collect();
+        let known = Dependencies::new(self.known.clone());
+        agree(executors, &input, &rulings, &below, Some(&known))
+    }
+}
+
+/// Checks what a strategy generates, with executors that are made once.
+fn check_all<S: Strategy>(strategy: &S, cases: u32, check: impl Fn(S::Value)) {
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let rng = proptest::test_runner::TestRng::deterministic_rng(config.rng_algorithm);
+    let mut runner = proptest::test_runner::TestRunner::new_with_rng(config, rng);
+    let ran = runner.run(strategy, |value| {
+        check(value);
+        Ok(())
+    });
+    ran.unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn ledgers_with_conflicts_give_the_same_on_any_number_of_threads() {
+    let kinds = [
+        executors(Ledger),
+        executors(Secretive { declares: false }),
+        executors(Secretive { declares: true }),
+    ];
+    let (applied, failed) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+    check_all(&histories(), 150, |history| {
+        let results = kinds.each_ref().map(|executors| history.check(executors));
+        match &results[0] {
+            Ok(executed) => applied.set(applied.get() + executed.receipts.counts().applied),
+            Err(_) => failed.set(failed.get() + 1),
+        }
+        for result in &results[1..] {
+            let of = |result: &Result<Executed, String>| {
+                result
+                    .clone()
+                    .map(|executed| (executed.receipts, executed.changes, executed.writers))
+            };
+            assert_eq!(of(result), of(&results[0]), "a hint changes no result");
+        }
+    });
+    assert!(applied.get() > 500, "{} transfers were applied", applied.get());
+    assert!(failed.get() > 5, "{} blocks failed", failed.get());
+}
+
+#[test]
+fn transfers_that_do_not_meet_give_the_same_on_any_number_of_threads() {
+    let executors = executors(Ledger);
+    let accounts = (0..200).map(|one| (Account(one), 1_000));
+    let payloads = (0..300u64).map(|number| {
+        let (from, to) = (Account(number % 100), Account(100 + number % 100));
+        Bytes::from(Transfer { from, to, amount: 1, nonce: number / 100 }.encode())
+    });
+    let input = block(vec![Ledger::genesis_patch(accounts)], payloads.collect());
+    let executed = agree(&executors, &input, &Rulings::new(), &MemoryState::default(), None);
+    assert_eq!(executed.expect("it is sound").receipts.counts().applied, 300);
+}
+
+fn commands() -> impl Strategy<Value = String> {
+    let key = || prop::sample::select(vec!["a", "b", "c", "d", "n"]);
+    let led = prop::sample::select(vec!["refuse-if", "panic-if", "poison-if", "stuck-if"]);
+    let number = prop_oneof![
+        9 => (0u128..100).prop_map(|number| number.to_string()),
+        1 => Just(u128::MAX.to_string())
+    ];
+    prop_oneof![
+        3 => (key(), key()).prop_map(|(key, value)| format!("put {key} {value}")),
+        1 => key().prop_map(|key| format!("delete {key}")),
+        4 => (prop_oneof![8 => Just("n"), 1 => key()], number)
+            .prop_map(|(key, number)| format!("add {key} {number}")),
+        3 => (key(), key()).prop_map(|(from, to)| format!("copy {from} {to}")),
+        3 => (key(), 0..5, key()).prop_map(|(key, number, to)| format!("chase {key} {number} {to}")),
+        1 => (led, key(), key()).prop_map(|(verb, key, value)| format!("{verb} {key} {value}")),
+    ]
+}
+
+#[test]
+fn transactions_that_are_led_by_what_they_read_give_the_same_on_any_number_of_threads() {
+    let executors = executors(Steered::default());
+    let scripts = prop::collection::vec(prop::collection::vec(commands(), 1..4), 0..25);
+    let known = prop::collection::vec(prop::collection::vec(0u32..25, 0..4), 25);
+    let (whole, failed) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+    check_all(&(scripts, known), 400, |(scripts, mut known)| {
+        let payloads = scripts.iter().map(|commands| Bytes::from(commands.join(";").as_bytes()));
+        let input = block(vec![], payloads.collect());
+        known.truncate(input.txs.len());
+        let known = Dependencies::new(known);
+        let below = MemoryState::default();
+        let result = agree(&executors, &input, &Rulings::new(), &below, Some(&known));
+        let counter = if result.is_ok() { &whole } else { &failed };
+        counter.set(counter.get() + 1);
+    });
+    assert!(whole.get() > 100 && failed.get() > 100, "{} and {}", whole.get(), failed.get());
+}
+
+/// A block whose second transaction is led astray by a value that the first one replaces.
+fn misleading(verb: &str, below: &mut MemoryState) -> BlockInput {
+    below.set(Bytes::from(*b"k"), Some(Bytes::from(*b"old")));
+    let astray = format!("{verb} k old; copy k seen; add n 2");
+    let scripts = ["gate; put k new; add n 1", &astray, "copy seen last; add n 4", "chase k 1 end"];
+    block(vec![], scripts.map(|script| Bytes::from(script.as_bytes())).to_vec())
+}
+
+#[test]
+fn what_goes_wrong_ahead_of_its_turn_is_not_seen() {
+    for verb in ["panic-if", "poison-if", "stuck-if", "spin-if"] {
+        let machine = Steered::default();
+        let steps = Arc::clone(&machine.0);
+        let executors = executors(machine);
+        let mut below = MemoryState::default();
+        let input = misleading(verb, &mut below);
+        let run = |executor: &Executor| {
+            let executed = executor.execute(&input, &Rulings::new(), &below);
+            executed.unwrap_or_else(|failure| panic!("{verb}: {failure}"))
+        };
+        let expected = run(&executors[0]);
+        assert!(!steps.went_astray(), "{verb}: in order nothing goes wrong");
+        steps.wait();
+        for executor in &executors[1..] {
+            assert_eq!(run(executor), expected, "{verb}");
+            assert!(steps.went_astray(), "{verb}: it was executed ahead of its turn");
+        }
+        assert_eq!((expected.retries, executors[1].retries()), (0, 0), "{verb}");
+    }
+}
+
+#[test]
+fn what_a_block_teaches_does_not_depend_on_the_number_of_threads() {
+    let executors = executors(Steered::default());
+    let scripts = ["put a 1", "add n 1", "copy a b", "add n 2", "copy b c; add n 3", "copy n d"];
+    let input = block(vec![], scripts.map(|script| Bytes::from(script.as_bytes())).to_vec());
+    let executed = agree(&executors, &input, &Rulings::new(), &MemoryState::default(), None);
+    let learned = executed.expect("it is sound").dependencies.expect("it was looked at");
+    let expected: [&[u32]; 6] = [&[], &[], &[0], &[], &[2], &[4, 3, 1]];
+    assert_eq!(expected.map(<[u32]>::to_vec), [0, 1, 2, 3, 4, 5].map(|tx| learned.of(tx).to_vec()));
+}

@@ -12,6 +12,7 @@
 )]
 
 mod append;
+mod direct;
 mod history;
 mod node;
 mod raw;

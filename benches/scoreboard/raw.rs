@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use rewake::types::Digest;
+use rewake::types::{Bytes, Digest};
 use rusqlite::{Connection, OpenFlags, params};
 
 /// Bytes at which the write-ahead log is moved into the database, as the log does.
@@ -111,4 +111,24 @@ pub(crate) fn select(log: &Path) -> Result<(Duration, u64)> {
     }
     std::hint::black_box(bytes);
     Ok((started.elapsed(), count))
+}
+
+/// Writes a whole state once, in the order of its keys, durably, into the table that the block table has for it.
+pub(crate) fn write_state<'a>(
+    file: &Path,
+    entries: impl Iterator<Item = (&'a Bytes, &'a Bytes)>,
+) -> Result<Duration> {
+    let mut sql = open(file)?;
+    sql.execute_batch("CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL, tag INTEGER NOT NULL) STRICT, WITHOUT ROWID")?;
+    let started = Instant::now();
+    let transaction = sql.transaction()?;
+    let mut put =
+        transaction.prepare_cached("INSERT INTO state (key, value, tag) VALUES (?1, ?2, 0)")?;
+    for (key, value) in entries {
+        put.execute(params![&**key, &**value])?;
+    }
+    drop(put);
+    transaction.commit()?;
+    sql.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    Ok(started.elapsed())
 }

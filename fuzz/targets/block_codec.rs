@@ -25,7 +25,12 @@ fn run(bytes: &[u8]) {
         assert_eq!(changes.encode(), bytes);
         check_changes(&changes);
     }
-    let body = BlockBody { txs: bytes.to_vec(), receipts: Vec::new(), changes: Vec::new() };
+    let body = BlockBody {
+        txs: bytes.to_vec(),
+        receipts: Vec::new(),
+        changes: Vec::new(),
+        dependencies: None,
+    };
     if let Ok(txs) = body.tx_seqs() {
         reach(TARGET.name, "positions");
         assert_eq!(BlockBody::encode_txs(&txs), bytes);

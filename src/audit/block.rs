@@ -8,7 +8,7 @@ use crate::audit::history::History;
 use crate::audit::log::{LogWalk, LoggedBlock};
 use crate::audit::stored::Stored;
 use crate::audit::verdicts::SeenRows;
-use crate::exec::{BlockFailure, Executed, Executor, Rulings, Unchecked};
+use crate::exec::{BlockFailure, Dependencies, Executed, Executor, Rulings, Unchecked};
 use crate::machine::{BlockInput, TxInput};
 use crate::state::ChangeSet;
 use crate::store::Store;
@@ -47,7 +47,8 @@ impl BlockAudit<'_> {
                 Some(stored) => self.quarantine.rulings(self.store, stored, &input.txs, findings),
                 None => Rulings::new(),
             };
-            self.execute(input, &rulings, findings)
+            let known = stored.and_then(|stored| stored.dependencies.as_ref());
+            self.execute(input, &rulings, known, findings)
         });
         if let Some(stored) = stored {
             self.totals.blocks_compared = self.totals.blocks_compared.saturating_add(1);
@@ -64,11 +65,12 @@ impl BlockAudit<'_> {
         &mut self,
         input: &BlockInput,
         rulings: &Rulings,
+        known: Option<&Dependencies>,
         findings: &mut Findings,
     ) -> Option<Executed> {
         let place = Place { height: input.height, txs: &input.txs };
         let below = self.history.before(input.height)?;
-        let executed = match self.executor.execute(input, rulings, below) {
+        let executed = match self.executor.execute_known(input, rulings, below, known) {
             Ok(executed) => Some(executed),
             Err(failure) => {
                 findings.add(failure_finding(place, &failure));

@@ -4,6 +4,7 @@ use crate::audit::finding::{Finding, Findings, What};
 use crate::block::{BlockRow, Receipts};
 use crate::codec::CodecError;
 use crate::event::Order;
+use crate::exec::Dependencies;
 use crate::state::ChangeSet;
 use crate::store::{BlockBody, Store};
 use crate::types::{Digest, Height, Seq};
@@ -16,6 +17,8 @@ pub(super) struct Stored {
     /// Whether the receipts match the digest in the row.
     pub(super) receipts_sound: bool,
     pub(super) changes: Option<ChangeSet>,
+    /// What an earlier execution recorded, as far as it can be read; it may be wrong.
+    pub(super) dependencies: Option<Dependencies>,
     /// Whether the change set matches the digest in the row.
     pub(super) changes_sound: bool,
 }
@@ -30,6 +33,7 @@ impl Stored {
             receipts: None,
             receipts_sound: false,
             changes: None,
+            dependencies: None,
             changes_sound: false,
         };
         let body = match store.main().body(height) {
@@ -44,6 +48,9 @@ impl Stored {
         stored.txs = decoded(body.tx_seqs(), height, "its transactions", findings);
         stored.receipts = decoded(body.receipts(), height, "its receipts", findings);
         stored.changes = decoded(body.changes(), height, "its change set", findings);
+        stored.dependencies = body.dependencies.as_ref().and_then(|bytes| {
+            decoded(Dependencies::decode(bytes), height, "its dependencies", findings)
+        });
         stored.count(findings);
         stored
     }

@@ -14,7 +14,9 @@ use crate::exec::net::{mempool_moves, net_changes};
 use crate::exec::pacer::Pacer;
 use crate::exec::reexecute::{Difference, Reexecution};
 use crate::exec::sandbox::Rehearsal;
-use crate::exec::{BlockFailure, BlockReader, Clock, Executor, RehearsedBlock, Watch};
+use crate::exec::{
+    BlockFailure, BlockReader, Clock, Dependencies, Executor, RehearsedBlock, Watch,
+};
 use crate::plan::BatchSize;
 use crate::state::{ChangeSet, StateDigest};
 use crate::store::{Batch, BlockBody, BlockWrite, SandboxBase, Store, StoreError};
@@ -287,6 +289,7 @@ impl Digested {
             txs: BlockBody::encode_txs(&block.txs),
             receipts: block.receipts.encode(),
             changes: block.changes.encode(),
+            dependencies: block.dependencies.as_ref().map(Dependencies::encode),
         };
         let (receipts, changes) = (Digest::of(&body.receipts), Digest::of(&body.changes));
         Self { body, receipts, changes }

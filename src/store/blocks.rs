@@ -18,6 +18,9 @@ pub struct BlockBody {
     pub receipts: Vec<u8>,
     /// Change set.
     pub changes: Vec<u8>,
+    /// Which transactions read what earlier ones wrote, where that was recorded. It speeds up another execution and
+    /// changes no result, so that nothing vouches for it.
+    pub dependencies: Option<Vec<u8>>,
 }
 
 impl BlockBody {
@@ -143,11 +146,14 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<Option<StoredRow>> {
 }
 
 pub(crate) fn read_body(sql: &Connection, height: Height) -> rusqlite::Result<Option<BlockBody>> {
-    sql.prepare_cached("SELECT txs, receipts, changes FROM block_body WHERE height = ?1")?
-        .query_row([height.get()], |row| {
-            Ok(BlockBody { txs: row.get(0)?, receipts: row.get(1)?, changes: row.get(2)? })
-        })
-        .optional()
+    sql.prepare_cached(
+        "SELECT txs, receipts, changes, dependencies FROM block_body WHERE height = ?1",
+    )?
+    .query_row([height.get()], |row| {
+        let (txs, receipts, changes) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(BlockBody { txs, receipts, changes, dependencies: row.get(3)? })
+    })
+    .optional()
 }
 
 pub(crate) fn insert(sql: &Connection, block: &BlockWrite) -> rusqlite::Result<()> {
@@ -177,9 +183,15 @@ pub(crate) fn insert(sql: &Connection, block: &BlockWrite) -> rusqlite::Result<(
         sql.execute_batch("COMMIT; BEGIN IMMEDIATE")?;
     }
     sql.prepare_cached(
-        "INSERT INTO block_body (height, txs, receipts, changes) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT INTO block_body (height, txs, receipts, changes, dependencies) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?
-    .execute(params![row.order.height.get(), body.txs, body.receipts, body.changes])
+    .execute(params![
+        row.order.height.get(),
+        body.txs,
+        body.receipts,
+        body.changes,
+        body.dependencies
+    ])
     .map(drop)
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rewake::audit::{AuditError, AuditRange, AuditReport, Finding, What, audit};
 use rewake::cli::{Exit, Output, run_with};
-use rewake::exec::{NewEvent, Outcome, RecoveryOptions};
+use rewake::exec::{Dependencies, NewEvent, Outcome, RecoveryOptions};
 use rewake::generate::Workload;
 use rewake::machine::{MachineVersion, PoisonPolicy, Registry, StateMachine};
 use rewake::plan::BatchLimits;
@@ -638,6 +638,28 @@ fn quarantined_transactions_are_kept_out_again_and_their_rows_are_held_against_t
         let about = |finding: &Finding| finding.what == What::Quarantine;
         assert!(report.findings.iter().all(about), "{statement}: {:?}", report.findings);
     }
+}
+
+#[test]
+fn what_an_execution_recorded_is_stored_and_a_wrong_record_changes_no_result() {
+    let node = probe_node(Probe::SOUND);
+    block(&node, 1, &[b"sa1", b"sa2", b"sb1", b"sa3"]);
+    node.recover();
+    let sound = machine(&node, "probe");
+    let stored = || node.dir.open().expect("a node").main().body(Height(1)).expect("a body");
+    let recorded = Dependencies::decode(&stored().dependencies.expect("a record")).expect("bytes");
+    assert_eq!(recorded.txs(), 4);
+    let none = Dependencies::new(vec![Vec::new(); 4]);
+    let all = Dependencies::new(vec![vec![], vec![0], vec![0, 1], vec![0, 1, 2]]);
+    for record in [none, all, Dependencies::new(Vec::new())] {
+        let bytes = rewake::types::encode_hex(&record.encode());
+        sql("main.db", format!("UPDATE block_body SET dependencies = x'{bytes}'")).apply(&node.dir);
+        assert_eq!(run(&node.dir, &sound, AuditRange::default()).findings, []);
+    }
+    sql("main.db", "UPDATE block_body SET dependencies = x'04ff'").apply(&node.dir);
+    let findings = run(&node.dir, &sound, AuditRange::default()).findings;
+    let kinds: Vec<_> = findings.iter().map(|finding| finding.what).collect();
+    assert_eq!(kinds, [What::Body], "{findings:?}");
 }
 
 #[test]

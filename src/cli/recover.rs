@@ -254,19 +254,13 @@ fn confirmed(report: &Report) -> String {
 }
 
 fn pace(changes: usize, change: &PaceChange) -> String {
-    let PaceChange { after, pace, why, load } = change;
-    let why = match why {
-        Why::RoomForMore => "a crash would have had less to repeat than it may".to_owned(),
-        Why::TooMuchToRepeat => "a crash would have had more to repeat than it may".to_owned(),
-        Why::MemoryShort => "the machine is short of memory".to_owned(),
-        Why::OthersAtWork => format!("others took {} % of the processors", load.others),
-        Why::ProcessorsFree => "the processors are free again".to_owned(),
+    let why = match change.why {
+        Why::RoomForMore => "a crash would have had less to repeat than it may",
+        Why::TooMuchToRepeat => "a crash would have had more to repeat than it may",
+        Why::MemoryShort => "the machine is short of memory",
     };
-    let (txs, workers) = (pace.batch.txs_max, pace.workers);
-    let after = after.get();
-    format!(
-        "change {changes}, after block {after}: batches of {txs}, {workers} workers, since {why}"
-    )
+    let (after, txs) = (change.after.get(), change.batch.txs_max);
+    format!("change {changes}, after block {after}: batches of {txs}, since {why}")
 }
 
 fn times(report: &Report) -> String {

@@ -170,7 +170,7 @@ impl Committer {
             }
             size.add(crate::codec::count(block.txs.len()), crate::codec::count(block.memory()));
             batch.push(block);
-            if self.pacer.pace().batch.is_full(size) {
+            if self.pacer.batch().is_full(size) {
                 if planted!("batch_loses_its_last_block") {
                     batch.pop();
                 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::exec::bus::{Bus, Committed, Rehearsed};
 use crate::exec::sandbox::FailedBlock;
 use crate::exec::{CommitMode, ExecutorSettings, StopSignal};
-use crate::pace::{Pace, PaceLimits};
+use crate::pace::PaceLimits;
 use crate::plan::BatchLimits;
 
 /// Longest time that one step of a block may take, where nobody says otherwise.
@@ -90,13 +90,5 @@ impl Default for RecoveryOptions {
             committed: Bus::default(),
             on_failure: None,
         }
-    }
-}
-
-impl RecoveryOptions {
-    /// Returns the pace that a recovery starts with.
-    pub(crate) fn first_pace(&self) -> Pace {
-        let workers = self.pace.unwrap_or_default().workers_max;
-        Pace { batch: self.batch, workers }
     }
 }

@@ -132,7 +132,7 @@ impl Recovery {
         loop {
             let extent = match self.options.gate {
                 Gate::All => Extent::All,
-                Gate::Batch => Extent::Batch(committer.pacer().pace().batch),
+                Gate::Batch => Extent::Batch(committer.pacer().batch()),
             };
             let before = self.tally.rehearse;
             let (next, rehearsed) = self.rehearse(sandbox, extent);
@@ -199,7 +199,7 @@ impl Recovery {
             store: Arc::clone(&self.node.store),
             executor: self.executor.apart(),
             mode: self.options.commit,
-            pacer: Pacer::new(self.options.first_pace(), self.options.pace),
+            pacer: Pacer::new(self.options.batch, self.options.pace),
             clock: Arc::clone(&self.options.executor.clock),
             bus: self.options.committed.clone(),
             brake: Arc::clone(&self.brake),

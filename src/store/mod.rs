@@ -14,6 +14,7 @@ mod layout;
 mod lock;
 mod log;
 mod main_db;
+mod many_rows;
 mod medium;
 mod migrate;
 mod names;

@@ -13,7 +13,7 @@ use rewake::machine::{BlockInput, Registry, TxInput};
 use rewake::plan::BatchLimits;
 use rewake::state::MemoryState;
 use rewake::store::{DataDir, Repairs};
-use rewake::types::{Digest, Seq};
+use rewake::types::{Digest, Seq, Slice};
 
 use crate::row::{Goal, Row, median};
 use crate::{Settings, direct, fill, raw, transfers};
@@ -133,7 +133,8 @@ fn inputs(events: &[NewEvent]) -> Vec<BlockInput> {
             NewEvent::Patch(patch) => patches.push(patch.clone()),
             NewEvent::Tx { id, payload } => {
                 let seq = Seq::new(index as u64 + 1).expect("positions start at 1");
-                txs.push(TxInput { seq, id: *id, payload: payload.clone(), created: None });
+                let payload = Slice::copy_from_slice(payload);
+                txs.push(TxInput { seq, id: *id, payload, created: None });
             }
             NewEvent::Order { height, header, .. } => blocks.push(BlockInput {
                 height: *height,

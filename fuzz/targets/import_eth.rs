@@ -88,7 +88,7 @@ fn execute(block: &EthBlock, patch: Patch) {
     let tx = |(index, (id, payload)): (u64, &(TxId, Bytes))| TxInput {
         seq: Seq::new(index).expect("not zero"),
         id: *id,
-        payload: payload.clone(),
+        payload: payload.to_vec().into(),
         created: None,
     };
     let txs = (1..).zip(&block.txs).map(tx).collect();

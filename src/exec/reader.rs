@@ -10,7 +10,7 @@ use crate::exec::Rulings;
 use crate::exec::start::READ_BYTES;
 use crate::machine::{BlockInput, TxInput};
 use crate::store::{QuarantineWrite, Store, StoreError, StoredEvent};
-use crate::types::{Bytes, Digest, Seq};
+use crate::types::{Digest, Seq, Slice, TxId};
 
 /// Bytes of recent transactions that are kept for the order that will name them.
 const WINDOW_BYTES: usize = 16 << 20;
@@ -166,13 +166,11 @@ impl BlockReader {
 
 /// Reads one transaction; an event too short for an identity gives the zero identity, which no log's chain lets pass.
 pub(crate) fn tx_input(event: &StoredEvent) -> TxInput {
-    let (id, payload) = event.body.split_first_chunk::<32>().unwrap_or((&[0; 32], &[]));
-    TxInput {
-        seq: event.seq,
-        id: crate::types::TxId(*id),
-        payload: Bytes::from(payload),
-        created: event.created,
-    }
+    let (id, payload) = match event.body.first_chunk() {
+        Some(id) => (*id, event.body.slice(id.len()..)),
+        None => ([0; 32], Slice::new()),
+    };
+    TxInput { seq: event.seq, id: TxId(id), payload, created: event.created }
 }
 
 /// The transactions of the last stretch of events, found by position.

@@ -9,7 +9,7 @@ use crate::block::{Receipt, Receipts};
 use crate::event::Patch;
 use crate::machine::Context;
 use crate::state::{ChangeSet, StateRead};
-use crate::types::{Bytes, Height, Seq, TxId, UnixMillis};
+use crate::types::{Bytes, Height, Seq, Slice, TxId, UnixMillis};
 
 /// Name and version of a machine; both are stored with the data that it made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,8 +121,8 @@ pub struct TxInput {
     pub seq: Seq,
     /// Its identity.
     pub id: TxId,
-    /// Its bytes.
-    pub payload: Bytes,
+    /// Its bytes, a stretch of the buffer that its event was read with.
+    pub payload: Slice,
     /// When it was logged, where the log knows; part of the input, so that replay sees the same.
     pub created: Option<UnixMillis>,
 }

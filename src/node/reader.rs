@@ -117,7 +117,8 @@ impl Reader {
         let txs = txs.map(|(tx, receipt)| BlockTx {
             id: tx.id,
             seq: tx.seq,
-            payload: tx.payload,
+            // Whoever asked may keep it, and is not to keep the buffer of many.
+            payload: Bytes::from(&*tx.payload),
             receipt,
         });
         Ok(BlockView { row, patches: pending.input.patches, txs: txs.collect() })

@@ -85,7 +85,7 @@ impl LineWriter {
             self.line(&Line::Tx(TxLine {
                 seq: tx.seq,
                 id: tx.id,
-                payload: hex(&tx.payload),
+                payload: Hex(Bytes::from(&*tx.payload)),
                 created: tx.created,
                 ruling: rulings.get(&tx.seq).cloned(),
             }))?;

@@ -10,7 +10,7 @@ use crate::reproduce::format::TEXT_BYTES_MAX;
 use crate::reproduce::lines::{BlockLine, FORMAT, HeadLine, Hex, Line, PatchLine};
 use crate::reproduce::{Bundle, BundleBlock, BundleError, Expected};
 use crate::state::{Change, ChangeSet, MemoryState};
-use crate::types::{Bytes, Digest, Height, Seq};
+use crate::types::{Bytes, Digest, Height, Seq, Slice};
 
 /// The largest window that is unpacked with, as a power of two: what the writer's level uses at most.
 const WINDOW_LOG_MAX: u32 = 27;
@@ -129,7 +129,8 @@ impl<R: BufRead> Lines<R> {
         }
         // A position is read without its constructor.
         let seq = Seq::new(line.seq.get()).ok_or_else(|| self.corrupt("it has no position"))?;
-        Ok(TxInput { seq, id: line.id, payload: line.payload.0, created: line.created })
+        let payload = Slice::copy_from_slice(&line.payload.0);
+        Ok(TxInput { seq, id: line.id, payload, created: line.created })
     }
 
     fn receipt(&mut self) -> Result<Receipt, BundleError> {

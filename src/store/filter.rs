@@ -140,9 +140,9 @@ mod tests {
         let mut filter = Filter::new(true);
         assert!((0..100).all(|prefix| !filter.may_hold(prefix)));
         let keys = 3 * i64::try_from(BLOCKS_MIN * KEYS_BY_BLOCK).expect("a small number");
-        (0..keys).for_each(|prefix| filter.add(prefix.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        (0..keys).for_each(|prefix| filter.add(prefix.wrapping_mul(0x1e37_79b9_7f4a_7c15)));
         assert_eq!(filter.layers.len(), 2, "the second layer takes what the first does not");
-        let held = |prefix: &i64| filter.may_hold(prefix.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let held = |prefix: &i64| filter.may_hold(prefix.wrapping_mul(0x1e37_79b9_7f4a_7c15));
         assert!((0..keys).all(|prefix| held(&prefix)));
         let mistaken = (keys..2 * keys).filter(held).count();
         assert!(mistaken < usize::try_from(keys).expect("a small number") / 25, "{mistaken}");

@@ -47,16 +47,19 @@ impl Identities {
         let due = if self.leaving.is_some() { self.due } else { 0 };
         self.due = due.saturating_add(events.saturating_mul(WRITTEN_BY_EVENT));
         let is_full = self.recent.is_full(self.covered);
-        match &self.leaving {
-            None if is_full => {
-                let lot = std::mem::take(&mut self.recent);
-                Ok(self.leaving.insert(Leaving::new(lot, head)).write(sql, self.due)?)
+        let rows_max = match (self.leaving.is_some(), is_full) {
+            (false, true) => {
+                self.leaving = Some(Leaving::new(std::mem::take(&mut self.recent), head));
+                self.due
             }
-            None => Ok(0),
             // Large transactions fill a lot early: no more than two are to be read after a crash.
-            Some(leaving) if is_full => leaving.write(sql, usize::MAX),
-            Some(leaving) if self.due >= WRITTEN_MIN => leaving.write(sql, self.due),
-            Some(_) => Ok(0),
+            (true, true) => usize::MAX,
+            (true, false) if self.due >= WRITTEN_MIN => self.due,
+            _ => 0,
+        };
+        match &self.leaving {
+            Some(leaving) if rows_max > 0 => leaving.write(sql, rows_max),
+            _ => Ok(0),
         }
     }
 

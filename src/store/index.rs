@@ -8,8 +8,9 @@
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
+use crate::store::many_rows::ManyRows;
 use crate::types::{Seq, TxId};
 
 /// Transactions of a lot, at least.
@@ -152,11 +153,11 @@ impl Leaving {
     pub(crate) fn write(&self, sql: &Connection, rows_max: usize) -> rusqlite::Result<usize> {
         let left = self.lot.rows.get(self.written..).unwrap_or_default();
         let rows = left.get(..rows_max).unwrap_or(left);
-        let mut statement =
-            sql.prepare_cached("INSERT OR IGNORE INTO tx_index (prefix, seq) VALUES (?1, ?2)")?;
-        for (prefix, seq) in rows {
-            statement.execute(params![prefix, seq])?;
-        }
+        let insert = "INSERT OR IGNORE INTO tx_index (prefix, seq)";
+        ManyRows::new(sql, [insert, "(?, ?)"])?.insert(rows, |statement, [prefix, seq], row| {
+            statement.raw_bind_parameter(prefix, row.0)?;
+            statement.raw_bind_parameter(seq, row.1)
+        })?;
         if rows.len() == left.len() {
             sql.execute("UPDATE log SET indexed = ?1", [self.covers])?;
         }

@@ -3,11 +3,12 @@
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use rusqlite::{CachedStatement, Connection, params};
+use rusqlite::Connection;
 
 use crate::codec::Writer;
 use crate::event::{EventBody, chain_digest};
 use crate::store::events::{LogHead, StoredEvent};
+use crate::store::many_rows::ManyRows;
 use crate::store::tail::Tail;
 use crate::types::{Slice, UnixMillis};
 
@@ -78,24 +79,28 @@ fn seal(head: &mut LogHead, now: UnixMillis, events: &[EventBody]) -> Vec<Stored
 
 /// The rows of one insertion.
 struct Rows<'a> {
-    statement: CachedStatement<'a>,
+    insertion: ManyRows<'a, 5>,
     head: LogHead,
     tail: Tail,
 }
 
 impl<'a> Rows<'a> {
     fn after(sql: &'a Connection, head: LogHead) -> rusqlite::Result<Self> {
-        let statement = sql.prepare_cached(
-            "INSERT INTO event (seq, format, kind, created, body, chain) VALUES (?1, 1, ?2, ?3, ?4, ?5)",
-        )?;
-        Ok(Self { statement, head, tail: Tail::default() })
+        // The transaction is given up where a row fails, so SQLite need not be able to take back one statement of it.
+        let insert = "INSERT OR FAIL INTO event (seq, format, kind, created, body, chain)";
+        let insertion = ManyRows::new(sql, [insert, "(?, 1, ?, ?, ?, ?)"])?;
+        Ok(Self { insertion, head, tail: Tail::default() })
     }
 
     fn take(&mut self, batch: Vec<StoredEvent>) -> rusqlite::Result<()> {
+        self.insertion.insert(&batch, |statement, [seq, kind, created, body, chain], event| {
+            statement.raw_bind_parameter(seq, event.seq.get())?;
+            statement.raw_bind_parameter(kind, event.kind.code())?;
+            statement.raw_bind_parameter(created, event.created.map(|time| time.0))?;
+            statement.raw_bind_parameter(body, &*event.body)?;
+            statement.raw_bind_parameter(chain, event.chain.0)
+        })?;
         for event in batch {
-            let (seq, created) = (event.seq.get(), event.created.map(|time| time.0));
-            let row = params![seq, event.kind.code(), created, &*event.body, event.chain.0];
-            self.statement.execute(row)?;
             self.head = event.head();
             self.tail.push(event);
         }

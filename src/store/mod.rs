@@ -15,6 +15,7 @@ mod layout;
 mod lock;
 mod log;
 mod main_db;
+mod many_rows;
 mod medium;
 mod migrate;
 mod names;

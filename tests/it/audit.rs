@@ -343,7 +343,7 @@ fn the_transaction_index_is_held_against_the_log() {
     check(&extra, None, &[What::TxIndex]);
 }
 
-/// Covers the whole log with an index, as a node does after each 65,536 transactions.
+/// Covers the whole log with an index, as a node does after each lot of transactions.
 fn cover_with_index(dir: &DataDir) {
     let mut sql = Connection::open(dir.file("log.db")).expect("a database");
     let transaction = sql.transaction().expect("a transaction");

@@ -2,14 +2,15 @@
 
 use std::fs;
 
-use rewake::exec::{Refusal, examine};
+use rewake::exec::{NewEvent, Refusal, examine};
 use rewake::machine::Registry;
 use rewake::recovery::Label;
 use rewake::store::{Problem, Repairs};
+use rewake::types::Bytes;
 
 use crate::faulty::Faulty;
 use crate::nodes::Node;
-use crate::scripted::{assert_same_files, faulty_node, files, options, ordered, script, sql};
+use crate::scripted::{assert_same_files, faulty_node, files, id, options, ordered, script, sql};
 
 /// A node with three confirmed blocks, a mempool, and nothing to do.
 fn confirmed() -> Node {
@@ -142,6 +143,41 @@ fn a_flipped_event_is_noticed_and_named() {
     node.append(vec![script(50, "put b 1"), script(51, "put b 1")]);
     alter(&node, "log.db", "UPDATE event SET kind = 3 WHERE seq = 10");
     check("other kind", &node, Label::ChainBrokenAfter, &["log.db", "event 10"]);
+}
+
+/// Events of 64 KiB: each eight of them are read at once.
+const LARGE_BYTES: usize = 64 << 10;
+
+#[test]
+fn a_long_tail_is_verified_to_its_end_and_its_first_fault_is_named() {
+    let whole = faulty_node(&Faulty::default());
+    let large = |number| NewEvent::Tx { id: id(number), payload: Bytes::from([7; LARGE_BYTES]) };
+    whole.append((1..=60).map(large).collect());
+    let node = whole.examine().expect("a sound node");
+    assert_eq!((node.log_head.seq, node.backlog.mempool.len()), (60, 60));
+    assert_eq!(node.event_bytes, 60 * (32 + LARGE_BYTES as u64));
+    drop(node);
+    let named = |what: &str, says: &str, damage: &dyn Fn(&Node)| {
+        let node = whole.copy();
+        damage(&node);
+        check(what, &node, Label::ChainBrokenAfter, &["log.db", says]);
+    };
+    for seq in [1, 9, 30, 59] {
+        let expected = format!("event {seq} does not follow");
+        named("flipped", &expected, &|node| flip(node, seq));
+    }
+    let lost = "DELETE FROM event WHERE seq BETWEEN 40 AND 50";
+    named("missing", "event 40 is missing", &|node| alter(node, "log.db", lost));
+    named("flipped before what is missing", "event 30 does not follow", &|node| {
+        flip(node, 30);
+        alter(node, "log.db", lost);
+    });
+    named("missing before what is flipped", "event 40 is missing", &|node| {
+        flip(node, 55);
+        alter(node, "log.db", lost);
+    });
+    let order = "UPDATE event SET kind = 3 WHERE seq = 33";
+    named("other kind", "event 33", &|node| alter(node, "log.db", order));
 }
 
 /// Flips the last byte of an event's body.

@@ -81,7 +81,7 @@ fn block(header: &str, scripts: &[&str]) -> BlockInput {
     let txs = (11..).zip(scripts).map(|(number, script)| TxInput {
         seq: seq(number),
         id: TxId([0; 32]),
-        payload: Bytes::from(script.as_bytes()),
+        payload: script.as_bytes().to_vec().into(),
         created: None,
     });
     let txs = txs.collect();

@@ -41,7 +41,7 @@ impl Node {
         let txs = payloads.iter().map(|payload| TxInput {
             seq: Seq::FIRST,
             id,
-            payload: payload.clone(),
+            payload: payload.to_vec().into(),
             created: None,
         });
         let header = Header { time_ms: self.height }.encode().into();
@@ -231,7 +231,12 @@ fn a_header_that_is_none_is_poison() {
 fn access_is_declared_for_what_can_be_applied() {
     let payloads = [payload(A, B, 1, 0), payload(A, A, 1, 0), Bytes::from(*b"nonsense")];
     let id = rewake::types::TxId([0; 32]);
-    let txs = payloads.map(|payload| TxInput { seq: Seq::FIRST, id, payload, created: None });
+    let txs = payloads.map(|payload| TxInput {
+        seq: Seq::FIRST,
+        id,
+        payload: payload.to_vec().into(),
+        created: None,
+    });
     let input = BlockInput {
         height: Height(1),
         header: Bytes::default(),

@@ -12,7 +12,7 @@ use rewake::reproduce::{
     Bundle, BundleError, CutError, Expected, ReplayOptions, ReplayReport, cut, replay,
     with_failure_bundles,
 };
-use rewake::types::{Bytes, Height};
+use rewake::types::{Height, Slice};
 
 use crate::nodes::{Node, fill, order};
 use crate::probe::{Probe, probe};
@@ -92,7 +92,7 @@ fn an_altered_payload_differs_and_names_its_transaction() {
     let node = ledger();
     let mut bundle = cut_from(&node, "ledger", 5, 9).expect("confirmed blocks");
     let altered = &mut bundle.blocks[2].input.txs[4];
-    altered.payload = Bytes::from(b"no transfer".as_slice());
+    altered.payload = b"no transfer".as_slice().into();
     let id = altered.id;
     let carried = Bundle::from_reader(&*bundle.to_bytes().expect("bytes")).expect("a bundle");
     let report = replayed(&carried, rewake::machine::ledger::Ledger);
@@ -158,7 +158,7 @@ fn the_commands_cut_and_replay_with_the_documented_codes() {
     let report: ReplayReport = serde_json::from_str(&out).expect("one JSON object");
     assert_eq!((exit, report.blocks_executed, report.is_equal()), (Exit::Done, 3, true));
     let mut bundle = Bundle::load(std::path::Path::new(&file)).expect("a bundle");
-    bundle.blocks[1].input.txs[0].payload = Bytes::default();
+    bundle.blocks[1].input.txs[0].payload = Slice::new();
     bundle.save(std::path::Path::new(&file)).expect("it is written");
     assert_eq!(command(&["rewake", "replay", &file]).0, Exit::Diverged);
     bundle.machine.id = "unheard".to_owned();

@@ -28,7 +28,7 @@ pub(crate) fn input(block: &EthBlock, patches: Vec<Patch>) -> BlockInput {
     let tx = |(index, (id, payload)): (usize, &(TxId, Bytes))| TxInput {
         seq: Seq::new(index as u64 + 1).expect("not zero"),
         id: *id,
-        payload: payload.clone(),
+        payload: payload.to_vec().into(),
         created: None,
     };
     let txs = block.txs.iter().enumerate().map(tx).collect();

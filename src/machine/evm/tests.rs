@@ -182,7 +182,7 @@ impl Chain {
         let txs = draft.txs.iter().enumerate().map(|(index, payload)| TxInput {
             seq: Seq::new(index as u64 + 1).expect("not zero"),
             id: TxId(keccak256(payload).0),
-            payload: payload.as_slice().into(),
+            payload: payload.clone().into(),
             created: None,
         });
         let header = draft.order.encode().into();

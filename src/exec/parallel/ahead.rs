@@ -166,14 +166,13 @@ impl<'a> Board<'a> {
         run: &mut Run<'_>,
         tally: &mut Tally,
     ) -> Result<(), BlockFailure> {
-        let published = touched.clone();
         if self.is_sound(at, run) && run.overlay.settle_additions(&mut touched)? {
             tally.ahead += 1;
             run.take_over(receipt, touched)?;
             return Ok(());
         }
         tally.in_vain += 1;
-        self.versions.retract(number(self.first + at), &published);
+        self.versions.retract(number(self.first + at), &touched);
         run.tx(self.block)
     }
 

@@ -60,6 +60,11 @@ impl<'a> BlockOverlay<'a> {
         Self { below, layer: Layer::default(), slots: KeyMap::default() }
     }
 
+    /// Makes room for so many keys.
+    pub(crate) fn reserve(&mut self, keys: usize) {
+        self.slots.reserve(keys);
+    }
+
     /// Takes over the writes of one step.
     ///
     /// # Errors

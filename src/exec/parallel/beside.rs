@@ -80,6 +80,9 @@ impl<'a> Share<'a> {
     ) -> Option<Done> {
         let began = Instant::now();
         let must_stop = || has_failed.load(Ordering::Relaxed);
+        // A transaction writes few keys, in the mean; growing step by step would cost more than the room.
+        self.overlay.reserve(share.len().saturating_mul(2));
+        self.receipts.reserve(share.len());
         for index in share {
             let attempt = Attempt { job, block, thread: self.thread, index: *index };
             let (receipt, touched) = attempt.run(&self, &must_stop)?;

@@ -3,6 +3,7 @@
 //! No table is copied. Reading main.db between two commits sees the checkpoint; and a key that an uncommitted block
 //! wrote is answered from above it, so a commit of earlier blocks changes nothing that is read through here.
 
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -106,10 +107,19 @@ pub(crate) struct AboveCheckpoint {
     written_bytes: usize,
     /// Whether some of what was written is in the sandbox database.
     spilled: bool,
-    /// Shared by the threads that execute a block.
-    below: RwLock<Cache>,
+    below: Caches,
     written_bytes_max: usize,
-    cached_bytes_max: usize,
+}
+
+/// Locks among which the cache is divided, so that the threads that execute a block seldom meet at one.
+const CACHES: usize = 64;
+
+/// A cache of what lies below, in parts that are locked each by itself.
+struct Caches {
+    parts: Box<[RwLock<Cache>]>,
+    /// Which part a key is in; another one in each process, as with any hash map.
+    hasher: foldhash::fast::RandomState,
+    part_bytes_max: usize,
 }
 
 #[derive(Default)]
@@ -127,9 +137,8 @@ impl AboveCheckpoint {
             written: KeyMap::default(),
             written_bytes: 0,
             spilled: false,
-            below: RwLock::default(),
+            below: Caches::new(memory_bytes),
             written_bytes_max: memory_bytes,
-            cached_bytes_max: memory_bytes,
         }
     }
 
@@ -162,14 +171,13 @@ impl AboveCheckpoint {
 
     /// Forgets what was written, all of which the checkpoint holds by now.
     pub(crate) fn committed(&mut self) -> Result<(), StoreError> {
-        let cache = self.below.get_mut().unwrap_or_else(PoisonError::into_inner);
         if self.spilled {
             self.spill.write(SandboxDb::clear_overlay)?;
-            *cache = Cache::default();
+            self.below.clear();
             self.spilled = false;
         }
         for (key, value) in self.written.drain() {
-            cache.insert(key, value, self.cached_bytes_max);
+            self.below.insert(key, value);
         }
         self.written_bytes = 0;
         Ok(())
@@ -181,15 +189,50 @@ impl AboveCheckpoint {
         {
             return Ok(entry);
         }
-        let cached = self.below.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cached) = cached.entries.get(key) {
-            return Ok(cached.clone());
+        self.below.get_or(key, || self.store.main().get(key))
+    }
+}
+
+impl Caches {
+    fn new(bytes_max: usize) -> Self {
+        let parts = std::iter::repeat_with(RwLock::default).take(CACHES).collect();
+        let hasher = foldhash::fast::RandomState::default();
+        Self { parts, hasher, part_bytes_max: bytes_max / CACHES }
+    }
+
+    /// Returns the value of a key, which is kept as it is read where it was not there.
+    fn get_or(
+        &self,
+        key: &[u8],
+        read: impl FnOnce() -> Result<Option<Bytes>, StateError>,
+    ) -> Result<Option<Bytes>, StateError> {
+        let Some(part) = self.part(key) else { return read() };
+        let kept = part.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(value) = kept.entries.get(key) {
+            return Ok(value.clone());
         }
-        drop(cached);
-        let value = self.store.main().get(key)?;
-        let mut cache = self.below.write().unwrap_or_else(PoisonError::into_inner);
-        cache.insert(key.into(), value.clone(), self.cached_bytes_max);
+        drop(kept);
+        let value = read()?;
+        self.insert(key.into(), value.clone());
         Ok(value)
+    }
+
+    fn insert(&self, key: Bytes, value: Option<Bytes>) {
+        let Some(part) = self.part(&key) else { return };
+        let mut part = part.write().unwrap_or_else(PoisonError::into_inner);
+        part.insert(key, value, self.part_bytes_max);
+    }
+
+    fn clear(&self) {
+        for part in &self.parts {
+            *part.write().unwrap_or_else(PoisonError::into_inner) = Cache::default();
+        }
+    }
+
+    fn part(&self, key: &[u8]) -> Option<&RwLock<Cache>> {
+        let parts = crate::codec::count(self.parts.len());
+        let part = self.hasher.hash_one(key).checked_rem(parts)?;
+        self.parts.get(usize::try_from(part).ok()?)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::exec::parallel::Versions;
 use crate::exec::{Access, BlockFailure, Dependencies, Executed, Executor, Rulings, panic_guard};
 use crate::machine::{BlockInput, Context, ExecError, OpenBlock};
 use crate::state::{
-    BlockOverlay, Effect, KeyMap, Slot, StateError, StateRead, Touched, TouchedKey, Writer,
+    BlockOverlay, Effect, KeyMap, Layer, Slot, StateError, StateRead, Touched, TouchedKey, Writer,
 };
 use crate::types::Seq;
 
@@ -104,8 +104,8 @@ impl<'a> Run<'a> {
     }
 
     /// Takes over all transactions that are left, in any order.
-    pub(super) fn adopt_all(&mut self, slots: KeyMap<Slot>, mut receipts: Vec<(usize, Receipt)>) {
-        self.overlay.put_slots(slots);
+    pub(super) fn adopt_all(&mut self, layer: Layer, mut receipts: Vec<(usize, Receipt)>) {
+        self.overlay.put_layer(layer);
         receipts.sort_unstable_by_key(|(index, _)| *index);
         let mut receipts = receipts.into_iter();
         while let Some(tx) = self.job.input.txs.get(self.next()) {

@@ -3,6 +3,7 @@
 mod changes;
 mod counter;
 mod digest;
+mod layer;
 mod overlay;
 mod recording;
 mod touched;
@@ -10,6 +11,7 @@ mod touched;
 pub use changes::{Change, ChangeSet};
 pub(crate) use counter::{CounterError, add_to};
 pub use digest::StateDigest;
+pub(crate) use layer::Layer;
 pub use overlay::{BlockOverlay, MemoryState, Writer};
 pub(crate) use overlay::{Slot, scan_layered};
 pub use recording::RecordingState;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
 
 use crate::event::Patch;
-use crate::state::{Change, ChangeSet, Effect, KeyMap, StateError, StateRead, Touched, add_to};
+use crate::state::{ChangeSet, Effect, KeyMap, Layer, StateError, StateRead, Touched, add_to};
 use crate::types::Bytes;
 
 /// The step of a block that wrote a key last.
@@ -42,12 +42,14 @@ pub(crate) struct Slot {
 /// The writes of one block above the state before it.
 pub struct BlockOverlay<'a> {
     below: &'a (dyn StateRead + Sync),
+    /// What was written first, where that was much at once; `slots` are above it.
+    layer: Layer,
     slots: KeyMap<Slot>,
 }
 
 impl std::fmt::Debug for BlockOverlay<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "BlockOverlay({} keys)", self.slots.len())
+        write!(f, "BlockOverlay({} keys)", self.layer.iter().count() + self.slots.len())
     }
 }
 
@@ -55,7 +57,12 @@ impl<'a> BlockOverlay<'a> {
     /// Makes an overlay without writes.
     #[must_use]
     pub fn new(below: &'a (dyn StateRead + Sync)) -> Self {
-        Self { below, slots: KeyMap::default() }
+        Self { below, layer: Layer::default(), slots: KeyMap::default() }
+    }
+
+    /// Makes room for so many keys.
+    pub(crate) fn reserve(&mut self, keys: usize) {
+        self.slots.reserve(keys);
     }
 
     /// Takes over the writes of one step.
@@ -71,7 +78,10 @@ impl<'a> BlockOverlay<'a> {
             if let Some(slot) = self.slots.get_mut(&key) {
                 (slot.after, slot.writer) = (after, writer);
             } else {
-                let before = self.below.get(&key)?;
+                let before = match self.layer.find(&key) {
+                    Some(slot) => slot.before.clone(),
+                    None => self.below.get(&key)?,
+                };
                 self.slots.insert(key, Slot { before, after, writer });
             }
         }
@@ -100,10 +110,11 @@ impl<'a> BlockOverlay<'a> {
                     (slot.after, slot.writer) = (after, writer);
                 }
                 Entry::Vacant(slot) => {
-                    // What the step read came from below, where nothing is written here.
-                    let before = match key.read {
-                        Some(read) => read,
-                        None => self.below.get(slot.key())?,
+                    let before = match (self.layer.find(slot.key()), key.read) {
+                        (Some(held), _) => held.before.clone(),
+                        // What the step read came from below, where nothing is written here.
+                        (None, Some(read)) => read,
+                        (None, None) => self.below.get(slot.key())?,
                     };
                     slot.insert(Slot { before, after, writer });
                 }
@@ -114,7 +125,26 @@ impl<'a> BlockOverlay<'a> {
 
     /// Returns what was written to a key, where it was.
     pub(crate) fn slot(&self, key: &[u8]) -> Option<&Slot> {
-        self.slots.get(key)
+        self.slots.get(key).or_else(|| self.layer.find(key))
+    }
+
+    /// Takes over what an overlay above this one has written, in the order of the keys.
+    pub(crate) fn put_layer(&mut self, mut above: Layer) {
+        if !self.slots.is_empty() {
+            for (key, slot) in above.iter_mut() {
+                if let Some(held) = self.slots.remove(key) {
+                    slot.before = held.before;
+                }
+            }
+        }
+        if !self.layer.is_empty() {
+            for (key, slot) in above.iter_mut() {
+                if let Some(held) = self.layer.find(key) {
+                    slot.before.clone_from(&held.before);
+                }
+            }
+        }
+        (self.layer, _) = std::mem::take(&mut self.layer).join(above);
     }
 
     /// Takes over what an overlay above this one has written.
@@ -161,39 +191,22 @@ impl<'a> BlockOverlay<'a> {
     /// Ends the block: its net changes, and the last writer of each, in the order of the keys.
     #[must_use]
     pub fn finish(self) -> (ChangeSet, Vec<Writer>) {
-        let changed = self.slots.into_iter().filter(|(_, slot)| slot.before != slot.after);
-        let mut changed: Vec<_> = changed.map(|(key, slot)| (head(&key), key, slot)).collect();
-        changed.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
-        let mut writers = Vec::with_capacity(changed.len());
-        let mut changes = Vec::with_capacity(changed.len());
-        for (_, key, Slot { before, after, writer }) in changed {
-            writers.push(writer);
-            changes.push(Change { key, before, after });
-        }
-        (ChangeSet::of_ascending(changes), writers)
+        let (layer, _) = self.layer.join(Layer::of(self.slots));
+        layer.finish()
     }
-}
-
-/// Returns the first sixteen bytes of a key as a number that sorts as they do: most comparisons end there, without a
-/// look at the key itself. Shorter keys are filled up, so that equal heads tell nothing.
-fn head(key: &[u8]) -> u128 {
-    let mut head = [0; 16];
-    for (to, from) in head.iter_mut().zip(key) {
-        *to = *from;
-    }
-    u128::from_be_bytes(head)
 }
 
 impl StateRead for BlockOverlay<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
-        match self.slots.get(key) {
+        match self.slot(key) {
             Some(slot) => Ok(slot.after.clone()),
             None => self.below.get(key),
         }
     }
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&Bytes, &Bytes)) -> Result<(), StateError> {
-        let above = self.slots.iter().filter(|(key, _)| key.starts_with(prefix));
+        let above = self.layer.iter().chain(&self.slots);
+        let above = above.filter(|(key, _)| key.starts_with(prefix));
         let above = above.map(|(key, slot)| (key.clone(), slot.after.clone())).collect();
         scan_layered(self.below, above, prefix, visit)
     }

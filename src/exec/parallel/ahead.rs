@@ -11,7 +11,7 @@ use super::queue::{Queue, State, Turn};
 use super::versions::{Found, Versions};
 use crate::block::Receipt;
 use crate::exec::steps::{Job, Run, number};
-use crate::exec::{BlockFailure, Dependencies};
+use crate::exec::{BlockFailure, Dependencies, Scheduling};
 use crate::machine::OpenBlock;
 use crate::state::{BlockOverlay, StateError, StateRead, Touched, add_to};
 use crate::types::Bytes;
@@ -20,6 +20,8 @@ use crate::types::Bytes;
 const SEEN_MAX: usize = 1 << 16;
 /// Time after which the thread whose turn has come leaves what it executes ahead.
 const AHEAD_MAX: Duration = Duration::from_millis(20);
+/// Executions in vain from which on it is asked whether to go on.
+const IN_VAIN_MIN: usize = 12;
 /// Operations between two looks at the clock.
 const LOOK_EVERY: u32 = 64;
 
@@ -55,6 +57,13 @@ struct Tally {
     in_vain: usize,
 }
 
+impl Tally {
+    /// Says whether so much was in vain that order is faster.
+    const fn is_hopeless(self) -> bool {
+        self.in_vain >= IN_VAIN_MIN && self.in_vain > self.ahead.saturating_mul(3)
+    }
+}
+
 /// What the threads share.
 struct Board<'a> {
     job: Job<'a>,
@@ -67,6 +76,8 @@ struct Board<'a> {
     steps: Vec<Step>,
     queue: Queue<'a>,
     has_ended: AtomicBool,
+    /// Whether nobody asks what pays.
+    goes_on: bool,
 }
 
 /// One transaction.
@@ -101,7 +112,8 @@ impl<'a> Board<'a> {
         let queue = Queue::new(states.collect(), first, known);
         let steps = std::iter::repeat_with(Step::default).take(txs.len()).collect();
         let has_ended = AtomicBool::new(false);
-        Self { job, block, base: &run.overlay, first, versions, steps, queue, has_ended }
+        let goes_on = job.executor.settings.scheduling == Scheduling::Parallel;
+        Self { job, block, base: &run.overlay, first, versions, steps, queue, has_ended, goes_on }
     }
 
     /// Executes whatever is next ahead of its turn, until the block ends.
@@ -111,12 +123,16 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// Takes each transaction over, or executes it, at its turn.
+    /// Takes each transaction over, or executes it, at its turn; leaves the rest where next to all of them depend on
+    /// each other.
     fn lead(&self, run: &mut Run<'_>) -> Result<Tally, BlockFailure> {
         let _end = End(self);
         let mut tally = Tally::default();
         for at in 0..self.steps.len() {
             self.turn(at, run, &mut tally)?;
+            if tally.is_hopeless() && !self.goes_on {
+                break;
+            }
         }
         Ok(tally)
     }
@@ -166,14 +182,13 @@ impl<'a> Board<'a> {
         run: &mut Run<'_>,
         tally: &mut Tally,
     ) -> Result<(), BlockFailure> {
-        let published = touched.clone();
         if self.is_sound(at, run) && run.overlay.settle_additions(&mut touched)? {
             tally.ahead += 1;
             run.take_over(receipt, touched)?;
             return Ok(());
         }
         tally.in_vain += 1;
-        self.versions.retract(number(self.first + at), &published);
+        self.versions.retract(number(self.first + at), &touched);
         run.tx(self.block)
     }
 

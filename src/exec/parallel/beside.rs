@@ -9,7 +9,7 @@ use crate::block::Receipt;
 use crate::exec::steps::{Job, Run, number};
 use crate::machine::OpenBlock;
 use crate::state::{
-    BlockOverlay, Effect, KeyMap, Slot, StateError, StateRead, Touched, Writer, add_to,
+    BlockOverlay, Effect, KeyMap, Layer, Slot, StateError, StateRead, Touched, Writer, add_to,
 };
 use crate::types::Bytes;
 
@@ -38,7 +38,7 @@ pub(super) fn execute(
     let time = done.iter().map(|share| share.time).sum();
     let Some(joined) = join(done, &run.overlay)? else { return Ok(false) };
     job.executor.costs().took(time, joined.receipts.len());
-    run.adopt_all(joined.slots, joined.receipts);
+    run.adopt_all(joined.layer, joined.receipts);
     Ok(true)
 }
 
@@ -56,7 +56,7 @@ struct Share<'a> {
 
 /// What one thread has executed.
 struct Done {
-    slots: KeyMap<Slot>,
+    layer: Layer,
     added: Added,
     /// Keys that it read and did not write.
     only_read: Vec<Bytes>,
@@ -80,6 +80,9 @@ impl<'a> Share<'a> {
     ) -> Option<Done> {
         let began = Instant::now();
         let must_stop = || has_failed.load(Ordering::Relaxed);
+        // A transaction writes few keys, in the mean; growing step by step would cost more than the room.
+        self.overlay.reserve(share.len().saturating_mul(2));
+        self.receipts.reserve(share.len());
         for index in share {
             let attempt = Attempt { job, block, thread: self.thread, index: *index };
             let (receipt, touched) = attempt.run(&self, &must_stop)?;
@@ -89,7 +92,7 @@ impl<'a> Share<'a> {
         let Self { overlay, added, mut only_read, receipts, .. } = self;
         let slots = overlay.into_slots();
         only_read.retain(|key| !slots.contains_key(key));
-        Some(Done { slots, added, only_read, receipts, time: began.elapsed() })
+        Some(Done { layer: Layer::of(slots), added, only_read, receipts, time: began.elapsed() })
     }
 
     fn take_over(&mut self, writer: Writer, mut touched: Touched) -> Option<()> {
@@ -128,13 +131,13 @@ impl StateRead for Share<'_> {
 
 /// What all shares gave together.
 struct Joined {
-    slots: KeyMap<Slot>,
+    layer: Layer,
     receipts: Vec<(usize, Receipt)>,
 }
 
 /// Joins shares above `base`; `None` where one touched what another wrote, or a counter does not hold a sum.
 fn join(mut shares: Vec<Done>, base: &BlockOverlay<'_>) -> Result<Option<Joined>, StateError> {
-    let (mut slots, mut receipts) = (KeyMap::default(), Vec::new());
+    let (mut layer, mut receipts) = (Layer::default(), Vec::new());
     let mut added = Added::default();
     for share in &mut shares {
         receipts.append(&mut share.receipts);
@@ -143,28 +146,22 @@ fn join(mut shares: Vec<Done>, base: &BlockOverlay<'_>) -> Result<Option<Joined>
             let Some(both) = sum.checked_add(delta) else { return Ok(None) };
             (*sum, *last) = (both, writer.max(*last));
         }
-        let written = std::mem::take(&mut share.slots);
-        if slots.is_empty() {
-            slots = written;
-            continue;
+        let (joined, twice) = layer.join(std::mem::take(&mut share.layer));
+        if twice > 0 {
+            return Ok(None);
         }
-        slots.reserve(written.len());
-        for (key, slot) in written {
-            if slots.insert(key, slot).is_some() {
-                return Ok(None);
-            }
-        }
+        layer = joined;
     }
     let mut read = shares.iter().flat_map(|share| &share.only_read);
-    if read.any(|key| slots.contains_key(key) || added.contains_key(key)) {
+    if read.any(|key| layer.find(key).is_some() || added.contains_key(key)) {
         return Ok(None);
     }
+    let mut sums = KeyMap::default();
     for (key, (sum, writer)) in added {
         let before = base.get(&key)?;
         let Ok(after) = add_to(before.as_ref(), sum) else { return Ok(None) };
-        if slots.insert(key, Slot { before, after: Some(after), writer }).is_some() {
-            return Ok(None);
-        }
+        sums.insert(key, Slot { before, after: Some(after), writer });
     }
-    Ok(Some(Joined { slots, receipts }))
+    let (layer, twice) = layer.join(Layer::of(sums));
+    Ok((twice == 0).then_some(Joined { layer, receipts }))
 }

@@ -8,8 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::block::Receipts;
 use crate::exec::after::After;
 use crate::exec::parallel::{self, Costs, Pool};
+use crate::exec::room::Room;
 use crate::exec::steps::{Job, Run};
-use crate::exec::{Clock, Dependencies, RetryPolicy, SystemClock, Watch, panic_guard};
+use crate::exec::{
+    Clock, Dependencies, RetryPolicy, SystemClock, Watch, WorkersChange, panic_guard,
+};
 use crate::machine::{BlockInput, BlockOutcome, CheckFailure, Limits, OpenBlock, StateMachine};
 use crate::state::{ChangeSet, StateError, StateRead, Writer};
 use crate::types::{Bytes, Height, Seq};
@@ -64,6 +67,7 @@ pub struct Executor {
     pub(super) settings: ExecutorSettings,
     watch: Arc<Watch>,
     pool: Arc<Pool>,
+    room: Arc<Room>,
     costs: Arc<Costs>,
     pub(super) retries: Arc<AtomicU64>,
 }
@@ -132,8 +136,9 @@ impl Executor {
     pub fn new(machine: Arc<dyn StateMachine>, settings: ExecutorSettings) -> Self {
         let pool = Pool::new(settings.workers);
         let watch = Arc::new(Watch::new(pool.threads()));
+        let room = Arc::new(Room::new(pool.threads()));
         let (costs, retries) = (Arc::default(), Arc::default());
-        Self { machine, settings, watch, pool: Arc::new(pool), costs, retries }
+        Self { machine, settings, watch, pool: Arc::new(pool), room, costs, retries }
     }
 
     /// Returns the machine.
@@ -156,6 +161,17 @@ impl Executor {
 
     pub(super) const fn pool(&self) -> &Arc<Pool> {
         &self.pool
+    }
+
+    /// Returns how many threads execute, the one that calls included.
+    pub(super) fn threads(&self) -> usize {
+        self.pool.threads().min(self.room.workers())
+    }
+
+    /// Returns how the number of workers followed the load of the machine; the first 64 changes.
+    #[must_use]
+    pub fn workers_changes(&self) -> Vec<WorkersChange> {
+        self.room.changes()
     }
 
     pub(super) const fn costs(&self) -> &Arc<Costs> {
@@ -204,6 +220,9 @@ impl Executor {
         below: &(dyn StateRead + Sync),
         known: Option<&Dependencies>,
     ) -> Result<Executed, BlockFailure> {
+        if self.settings.scheduling == Scheduling::Adaptive {
+            self.room.look(input.height);
+        }
         let mut run = Run::new(Job { executor: self, input, rulings, known }, below);
         for patch in &input.patches {
             run.overlay.patch(patch)?;

@@ -244,6 +244,7 @@ impl Recovery {
             log_head_seq: self.node.store.log().head().seq,
             batches: totals.batches,
             paces: committer.pacer().changes().to_vec(),
+            workers: self.executor.workers_changes(),
             resumed_blocks: self.tally.resumed,
             retries: self.executor.retries(),
             commit_mode: self.options.commit,

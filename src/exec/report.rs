@@ -5,7 +5,7 @@ use std::io::Read as _;
 use serde::{Deserialize, Serialize};
 
 use crate::block::Counts;
-use crate::exec::{CommitMode, Gate, PaceChange};
+use crate::exec::{CommitMode, Gate, PaceChange, WorkersChange};
 use crate::recovery::Label;
 use crate::types::{Digest, Height};
 
@@ -87,6 +87,8 @@ pub struct Report {
     pub batches: u64,
     /// How the size of a batch changed, and why; the first 64 changes.
     pub paces: Vec<PaceChange>,
+    /// How the number of workers followed the load of the machine; the first 64 changes.
+    pub workers: Vec<WorkersChange>,
     /// Blocks that an earlier process had rehearsed and that were not rehearsed again.
     pub resumed_blocks: u64,
     /// Attempts beyond the first that transient failures cost.

@@ -41,7 +41,7 @@ fn block(patches: Vec<Patch>, payloads: Vec<Bytes>) -> BlockInput {
     let txs = txs.map(|(number, payload)| TxInput {
         seq: seq(number),
         id: TxId([0; 32]),
-        payload,
+        payload: payload.to_vec().into(),
         created: None,
     });
     BlockInput { height: Height(1), header: Bytes::default(), patches, txs: txs.collect() }

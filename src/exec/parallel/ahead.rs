@@ -37,7 +37,11 @@ pub(super) fn execute(
         let mut above = run.above(&versions);
         let began = Instant::now();
         let help = |thread| board.help(thread);
-        let led = run.job.executor.pool().run(help, || board.lead(&mut above));
+        let led = run
+            .job
+            .executor
+            .pool()
+            .run(run.job.executor.threads(), help, || board.lead(&mut above));
         let Tally { ahead, in_vain } = led?;
         let costs = run.job.executor.costs();
         costs.wasted(in_vain, ahead.saturating_add(in_vain));

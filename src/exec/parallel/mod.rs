@@ -49,7 +49,7 @@ pub(super) fn transactions(run: &mut Run<'_>, block: &dyn OpenBlock) -> Result<(
 
 fn advice(run: &Run<'_>) -> Advice {
     let executor = run.job.executor;
-    let threads = if executor.settings.records_access { 1 } else { executor.pool().threads() };
+    let threads = if executor.settings.records_access { 1 } else { executor.threads() };
     let txs = run.job.input.txs.len().saturating_sub(run.next());
     let (nanos_per_tx, scheduling) =
         (executor.costs().nanos_per_tx(), executor.settings.scheduling);

@@ -19,14 +19,19 @@ impl Pool {
         Self { threads: threads.clamp(1, THREADS_MAX), helpers: OnceLock::new() }
     }
 
-    /// Returns the number of threads, the one that calls included.
+    /// Returns the number of threads at most, the one that calls included.
     pub(in crate::exec) const fn threads(&self) -> usize {
         self.threads
     }
 
-    /// Runs `lead` on the calling thread and `help` on every other, each with its number from 1 on, until all have
-    /// returned. Where no thread can be had, `lead` runs alone.
-    pub(super) fn run<R>(&self, help: impl Fn(usize) + Sync, lead: impl FnOnce() -> R) -> R {
+    /// Runs `lead` on the calling thread and `help` on the others of so many, each with its number from 1 on, until all
+    /// have returned. Where no thread can be had, `lead` runs alone.
+    pub(super) fn run<R>(
+        &self,
+        threads: usize,
+        help: impl Fn(usize) + Sync,
+        lead: impl FnOnce() -> R,
+    ) -> R {
         let helpers = self.helpers.get_or_init(|| {
             let names = |number| format!("execute-{number}");
             let count = self.threads.saturating_sub(1);
@@ -34,7 +39,7 @@ impl Pool {
         });
         let Some(helpers) = helpers.as_ref().filter(|_| self.threads > 1) else { return lead() };
         helpers.in_place_scope(|scope| {
-            for number in 1..self.threads {
+            for number in 1..threads.min(self.threads) {
                 let help = &help;
                 scope.spawn(move |_| help(number));
             }
@@ -46,6 +51,7 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 
@@ -56,11 +62,17 @@ mod tests {
             for _ in 0..3 {
                 let helped = Mutex::new(Vec::new());
                 let help = |number| helped.lock().expect("no holder panics").push(number);
-                assert_eq!(pool.run(help, || 7), 7);
+                assert_eq!(pool.run(threads, help, || 7), 7);
                 let mut helped = helped.into_inner().expect("no holder panics");
                 helped.sort_unstable();
                 assert_eq!(helped, (1..threads).collect::<Vec<_>>());
             }
+            let helped = AtomicUsize::new(0);
+            let count = |_| {
+                helped.fetch_add(1, Ordering::Relaxed);
+            };
+            pool.run(3, count, || ());
+            assert_eq!(helped.into_inner(), threads.saturating_sub(1).min(2), "of {threads}");
         }
     }
 }

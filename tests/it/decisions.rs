@@ -6,7 +6,6 @@ use rewake::exec::{NewEvent, Refusal, examine};
 use rewake::machine::Registry;
 use rewake::recovery::Label;
 use rewake::store::{Problem, Repairs};
-use rewake::types::Bytes;
 
 use crate::faulty::Faulty;
 use crate::nodes::Node;

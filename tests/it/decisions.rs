@@ -151,7 +151,8 @@ const LARGE_BYTES: usize = 64 << 10;
 #[test]
 fn a_long_tail_is_verified_to_its_end_and_its_first_fault_is_named() {
     let whole = faulty_node(&Faulty::default());
-    let large = |number| NewEvent::Tx { id: id(number), payload: Bytes::from([7; LARGE_BYTES]) };
+    let large =
+        |number| NewEvent::Tx { id: id(number), payload: Bytes::from(vec![7; LARGE_BYTES]) };
     whole.append((1..=60).map(large).collect());
     let node = whole.examine().expect("a sound node");
     assert_eq!((node.log_head.seq, node.backlog.mempool.len()), (60, 60));

@@ -30,7 +30,7 @@ fn payloads(settings: &Settings) -> Result<Vec<Row>> {
     let index = raw::index_of(rows.iter().map(|row| row.body.as_slice()));
     let [ours, both, alone] = in_turn(
         count,
-        settings.repetitions,
+        settings.repetitions.max(5),
         [
             &mut || {
                 let scratch = tempfile::tempdir()?;

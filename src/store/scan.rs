@@ -6,6 +6,9 @@ use crate::event::Kind;
 use crate::store::StoredEvent;
 use crate::types::{Digest, Seq, Slice, UnixMillis};
 
+/// Bytes that a buffer has from the beginning, where so many are wanted.
+const BUFFER_BYTES: usize = 512 << 10;
+
 /// A stretch of rows, in their order.
 #[derive(Default)]
 pub(crate) struct Stretch {
@@ -30,7 +33,8 @@ impl From<rusqlite::Error> for Failure {
 
 /// Reads rows from a position on until their bodies have so many bytes; at least one where there is one.
 pub(crate) fn scan(sql: &Connection, from: Seq, bytes_max: usize) -> Stretch {
-    let mut reading = Reading::default();
+    let buffer = Vec::with_capacity(bytes_max.min(BUFFER_BYTES));
+    let mut reading = Reading { buffer, ..Reading::default() };
     let failure = reading.read(sql, from, bytes_max).err();
     Stretch { events: reading.finish(), failure }
 }

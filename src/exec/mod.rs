@@ -15,6 +15,7 @@ mod isolate;
 mod options;
 mod panic_guard;
 mod parallel;
+mod preparation;
 mod quarantine;
 mod reader;
 mod recover;

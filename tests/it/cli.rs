@@ -211,6 +211,7 @@ fn a_command_line_that_cannot_be_followed_is_a_usage_error() {
         ("recover --commit never", "invalid value 'never'"),
         ("recover --batch-txs 0", "0 is not in 1.."),
         ("recover --memory x", "invalid value 'x'"),
+        ("recover --workers 0", "0 is not in 1..=64"),
         ("generate --skew 1.234", "at most two decimal places"),
         ("generate --accounts 1", "workload asks for 1 accounts, allowed are 2 to"),
         ("generate --transfers 50 --unconfirmed-blocks 9", "allowed are 0 to 0"),

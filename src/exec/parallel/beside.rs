@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::attempt::{AtItsTurn, Attempt};
+use super::attempt::{Ahead, AtItsTurn, Attempt};
 use crate::block::Receipt;
 use crate::exec::steps::{Job, Run, number};
 use crate::machine::OpenBlock;
@@ -13,13 +13,14 @@ use crate::state::{
 };
 use crate::types::Bytes;
 
-/// Executes shares, one on each thread; says whether that was done. If not, the run is as it was.
+/// Executes shares, one on each thread; says whether that was faster than order. Where shares collide, the run is as it
+/// was.
 pub(super) fn execute(
     run: &mut Run<'_>,
     block: &dyn OpenBlock,
     shares: &[Vec<usize>],
 ) -> Result<bool, StateError> {
-    let job = run.job;
+    let (job, began) = (run.job, Instant::now());
     let has_failed = AtomicBool::new(false);
     let done: Mutex<Vec<Done>> = Mutex::default();
     let execute = |thread: usize| {
@@ -35,11 +36,11 @@ pub(super) fn execute(
     if done.len() < shares.len() {
         return Ok(false);
     }
-    let time = done.iter().map(|share| share.time).sum();
+    let time: Duration = done.iter().map(|share| share.time).sum();
     let Some(joined) = join(done, &run.overlay)? else { return Ok(false) };
     job.executor.costs().took(time, joined.receipts.len());
     run.adopt_all(joined.layer, joined.receipts);
-    Ok(true)
+    Ok(began.elapsed() < time)
 }
 
 /// Additions to one key: their sum, and the last transaction that made one.
@@ -85,7 +86,7 @@ impl<'a> Share<'a> {
         self.receipts.reserve(share.len());
         for index in share {
             let attempt = Attempt { job, block, thread: self.thread, index: *index };
-            let (receipt, touched) = attempt.run(&self, &must_stop)?;
+            let Ahead { receipt, touched, .. } = attempt.run(&self, &must_stop)?;
             self.take_over(Writer::Tx(number(*index)), touched)?;
             self.receipts.push((*index, receipt));
         }

@@ -12,8 +12,6 @@ pub(super) const SAMPLE_TXS: usize = 4;
 const TXS_MIN: usize = 8;
 /// Work below which waking another thread costs more than it could save.
 const WORK_MIN: Duration = Duration::from_micros(150);
-/// Share of executions that were in vain, in thousandths, from which on order is faster.
-const WASTE_MAX: u64 = 600;
 /// Blocks that are executed in order after parallelism did not pay, at most.
 const REST_MAX: u64 = 64;
 
@@ -110,11 +108,6 @@ impl Costs {
         self.next_rest.store(rest, Ordering::Relaxed);
         self.rest.store(rest, Ordering::Relaxed);
     }
-
-    /// Takes note of how many of the executions ahead of their turn were in vain.
-    pub(super) fn wasted(&self, in_vain: usize, ahead: usize) {
-        self.paid(count(in_vain).saturating_mul(1_000) <= count(ahead).saturating_mul(WASTE_MAX));
-    }
 }
 
 #[cfg(test)]
@@ -154,10 +147,10 @@ mod tests {
         let rests = |costs: &Costs| (0..1_000).take_while(|_| costs.rests()).count();
         assert_eq!(rests(&costs), 0);
         for expected in [1, 2, 4, 8, 16, 32, 64, 64] {
-            costs.wasted(601, 1_000);
+            costs.paid(false);
             assert_eq!(rests(&costs), expected);
         }
-        costs.wasted(600, 1_000);
+        costs.paid(true);
         assert_eq!(rests(&costs), 0);
         costs.paid(false);
         assert_eq!(rests(&costs), 1);

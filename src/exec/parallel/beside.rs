@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::attempt::{Ahead, AtItsTurn, Attempt};
 use crate::block::Receipt;
@@ -36,11 +36,10 @@ pub(super) fn execute(
     if done.len() < shares.len() {
         return Ok(false);
     }
-    let time: Duration = done.iter().map(|share| share.time).sum();
     let Some(joined) = join(done, &run.overlay)? else { return Ok(false) };
-    job.executor.costs().took(time, joined.receipts.len());
+    let txs = joined.receipts.len();
     run.adopt_all(joined.layer, joined.receipts);
-    Ok(began.elapsed() < time)
+    Ok(job.executor.costs().beats_order(began.elapsed(), txs))
 }
 
 /// Additions to one key: their sum, and the last transaction that made one.
@@ -62,7 +61,6 @@ struct Done {
     /// Keys that it read and did not write.
     only_read: Vec<Bytes>,
     receipts: Vec<(usize, Receipt)>,
-    time: Duration,
 }
 
 impl<'a> Share<'a> {
@@ -79,7 +77,6 @@ impl<'a> Share<'a> {
         share: &[usize],
         has_failed: &AtomicBool,
     ) -> Option<Done> {
-        let began = Instant::now();
         let must_stop = || has_failed.load(Ordering::Relaxed);
         // A transaction writes few keys, in the mean; growing step by step would cost more than the room.
         self.overlay.reserve(share.len().saturating_mul(2));
@@ -93,7 +90,7 @@ impl<'a> Share<'a> {
         let Self { overlay, added, mut only_read, receipts, .. } = self;
         let slots = overlay.into_slots();
         only_read.retain(|key| !slots.contains_key(key));
-        Some(Done { layer: Layer::of(slots), added, only_read, receipts, time: began.elapsed() })
+        Some(Done { layer: Layer::of(slots), added, only_read, receipts })
     }
 
     fn take_over(&mut self, writer: Writer, mut touched: Touched) -> Option<()> {

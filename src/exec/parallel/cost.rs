@@ -16,8 +16,10 @@ const WORK_MIN: Duration = Duration::from_micros(150);
 const AHEAD_NANOS_MIN: u64 = 20_000;
 /// Blocks of which one is executed in order in any case, to see what its transactions take by themselves.
 const LOOK_EVERY: u64 = 32;
-/// Blocks that are executed in order after parallelism did not pay, at most.
-const REST_MAX: u64 = 64;
+/// Blocks that are executed in order after parallelism did not pay, at least: enough to learn anew what order takes.
+const REST_MIN: u64 = 32;
+/// The same, at most.
+const REST_MAX: u64 = 256;
 
 /// What is known before a block is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,10 +104,12 @@ impl Costs {
         self.nanos_per_tx().is_some_and(|nanos| nanos >= AHEAD_NANOS_MIN)
     }
 
-    /// Says whether transactions that took so long together would have taken longer in order.
+    /// Says whether transactions that took so long together would have taken a tenth longer in order.
     pub(super) fn beats_order(&self, time: Duration, txs: usize) -> bool {
         let in_order = self.nanos_per_tx().map(|nanos| nanos.saturating_mul(count(txs)));
-        in_order.is_none_or(|nanos| time < Duration::from_nanos(nanos))
+        in_order.is_none_or(|nanos| {
+            time.saturating_mul(10) < Duration::from_nanos(nanos).saturating_mul(9)
+        })
     }
 
     /// Says whether this block is one that rests; counts it if so.
@@ -124,7 +128,8 @@ impl Costs {
             self.next_rest.store(0, Ordering::Relaxed);
             return;
         }
-        let rest = self.next_rest.load(Ordering::Relaxed).saturating_mul(2).clamp(1, REST_MAX);
+        let rest =
+            self.next_rest.load(Ordering::Relaxed).saturating_mul(2).clamp(REST_MIN, REST_MAX);
         self.next_rest.store(rest, Ordering::Relaxed);
         self.rest.store(rest, Ordering::Relaxed);
     }
@@ -174,14 +179,14 @@ mod tests {
             left
         };
         assert_eq!(rests(&costs), 0);
-        for expected in [1, 2, 4, 8, 16, 32, 64, 64] {
+        for expected in [32, 64, 128, 256, 256] {
             costs.paid(false);
             assert_eq!(rests(&costs), expected);
         }
         costs.paid(true);
         assert_eq!(rests(&costs), 0);
         costs.paid(false);
-        assert_eq!(rests(&costs), 1);
+        assert_eq!(rests(&costs), 32);
     }
 
     #[test]

@@ -159,6 +159,11 @@ impl Executor {
         &self.watch
     }
 
+    /// Says whether blocks are to be read before their turn, so that the machine can prepare for them.
+    pub(super) fn looks_ahead(&self) -> bool {
+        self.pool.threads() > 1 && self.machine.prepares()
+    }
+
     pub(super) const fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }

@@ -19,6 +19,7 @@ mod options;
 mod pacer;
 mod panic_guard;
 mod parallel;
+mod preparation;
 mod quarantine;
 mod reader;
 mod recover;

@@ -10,6 +10,7 @@ use crate::diff::Verdicts;
 use crate::exec::above::{AboveCheckpoint, Spill};
 use crate::exec::brake::Brake;
 use crate::exec::bus::{Bus, Rehearsed};
+use crate::exec::preparation::Prepared;
 use crate::exec::rehearsed::RehearsedBlock;
 use crate::exec::resume::{Resume, rehearsed_from};
 use crate::exec::{BlockFailure, BlockReader, Executor, PendingBlock, Watch, watched};
@@ -17,6 +18,9 @@ use crate::plan::{BatchLimits, BatchSize};
 use crate::state::{MemoryState, RecordingState};
 use crate::store::{QuarantineWrite, SandboxBase, SandboxDb, Store, StoreError};
 use crate::types::{Digest, Height, Seq};
+
+/// What reading a block gave; `None` at the end.
+type NextBlock = Result<Option<PendingBlock>, StoreError>;
 
 /// What a sandbox is made of.
 pub(crate) struct SandboxParts {
@@ -40,6 +44,8 @@ pub(crate) struct Sandbox {
     is_at_end: bool,
     /// A block that was read and could not be executed yet.
     held: Option<PendingBlock>,
+    /// The block after the present one, where it was read already, and what is prepared for it.
+    next: Option<(NextBlock, Option<Prepared>)>,
     state: AboveCheckpoint,
     spill: Arc<Spill>,
     /// Shared with the thread that may have to give up on this one.
@@ -147,12 +153,13 @@ impl Sandbox {
         }
         let reader = BlockReader::new(store, after, verdicts).until(end);
         brake.progress();
-        let (held, rehearsal) = (None, Arc::new(Mutex::new(rehearsal)));
+        let (held, next, rehearsal) = (None, None, Arc::new(Mutex::new(rehearsal)));
         Ok(Self {
             executor,
             reader,
             is_at_end: false,
             held,
+            next,
             state,
             spill,
             rehearsal,
@@ -257,8 +264,18 @@ impl Sandbox {
         if let Some(block) = self.held.take() {
             return Ok(Some(block));
         }
-        let next = self.reader.next_block()?;
+        let next = match self.next.take() {
+            Some((next, _)) => next?,
+            None => self.reader.next_block()?,
+        };
         self.is_at_end = next.is_none();
+        if next.is_some() && self.executor.looks_ahead() {
+            let after = self.reader.next_block();
+            let block = after.as_ref().ok().and_then(Option::as_ref);
+            let machine = self.executor.machine().as_ref();
+            let prepared = block.and_then(|block| Prepared::start(machine, &block.input));
+            self.next = Some((after, prepared));
+        }
         Ok(next)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::block::{Receipt, Receipts};
 use crate::machine::{
     BlockInput, BlockOutcome, CheckFailure, Context, ExecError, MachineVersion, OpenBlock,
-    PoisonPolicy, StateMachine,
+    PoisonPolicy, Preparation, StateMachine,
 };
 
 /// A machine that never compares a block with its header; for looking at a block that failed that comparison.
@@ -25,6 +25,14 @@ impl StateMachine for Unchecked {
         block: &'a BlockInput,
     ) -> Result<Box<dyn OpenBlock + 'a>, ExecError> {
         Ok(Box::new(UncheckedBlock(self.0.open_block(block)?)))
+    }
+
+    fn prepares(&self) -> bool {
+        self.0.prepares()
+    }
+
+    fn prepare(&self, block: &BlockInput) -> Option<Preparation> {
+        self.0.prepare(block)
     }
 }
 

@@ -140,11 +140,7 @@ impl<'a> Context<'a> {
             return Ok(value);
         };
         held.is_addition &= is_addition;
-        if let Effect::Add(delta) = held.effect {
-            let before = self.below.get(key)?;
-            let sum = sum(key, before.as_ref(), delta)?;
-            (held.read, held.effect) = (Some(before), Effect::Write(Some(sum)));
-        }
+        settle(held, self.below)?;
         Ok(match &held.effect {
             Effect::Write(written) => written.clone(),
             Effect::None | Effect::Add(_) => held.read.clone().flatten(),
@@ -178,6 +174,8 @@ impl<'a> Context<'a> {
         self.charge(written(key, value.as_ref().map_or(0, |value| value.len())))?;
         let effect = Effect::Write(value);
         if let Some(held) = self.touched.find(key) {
+            // Whether the addition failed matters even where its sum does not.
+            settle(held, self.below).inspect_err(|_| self.has_failed = true)?;
             held.effect = effect;
             held.is_addition &= is_addition;
         } else {
@@ -203,6 +201,16 @@ impl<'a> Context<'a> {
     }
 }
 
+/// Makes an addition that was left to others, now that its sum is asked for or replaced.
+fn settle(held: &mut TouchedKey, below: &dyn StateRead) -> Result<(), ExecError> {
+    if let Effect::Add(delta) = held.effect {
+        let before = below.get(&held.key)?;
+        let sum = sum(&held.key, before.as_ref(), delta)?;
+        (held.read, held.effect) = (Some(before), Effect::Write(Some(sum)));
+    }
+    Ok(())
+}
+
 fn written(key: &[u8], value_bytes: usize) -> u64 {
     crate::codec::count(key.len().saturating_add(value_bytes))
 }
@@ -214,4 +222,55 @@ fn sum(key: &[u8], held: Option<&Bytes>, delta: u128) -> Result<Bytes, ExecError
             CounterError::Overflow => "a counter overflows 128 bits".to_owned(),
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::MemoryState;
+
+    /// Does the same with additions made at once and with additions left to others.
+    fn check(below: u128, steps: fn(&mut Context<'_>) -> Result<(), ExecError>, fails: bool) {
+        let mut state = MemoryState::default();
+        state.set(Bytes::from(*b"n"), Some(Bytes::from(below.to_le_bytes())));
+        let mut context = Context::new(&state, Limits::default(), &|| false);
+        assert_eq!(steps(&mut context).is_err(), fails);
+        let mut deferring =
+            Context::new(&state, Limits::default(), &|| false).deferring_additions();
+        assert_eq!(steps(&mut deferring).is_err(), fails);
+        assert_eq!((context.has_failed(), deferring.has_failed()), (fails, fails));
+        let effect = |context: Context<'_>| {
+            let mut overlay = crate::state::BlockOverlay::new(&state);
+            let mut touched = context.finish();
+            let settled = overlay.settle_additions(&mut touched).expect("memory can be read");
+            overlay.take_over(crate::state::Writer::End, touched).expect("memory can be read");
+            (settled, overlay.get(b"n").expect("memory can be read"))
+        };
+        if !fails {
+            assert_eq!(effect(deferring), effect(context));
+        }
+    }
+
+    #[test]
+    fn an_addition_that_is_left_to_others_does_what_it_would_have_done() {
+        check(1, |context| context.add(b"n", 2), false);
+        check(1, |context| context.add(b"n", 2).and_then(|()| context.add(b"n", 3)), false);
+        check(1, |context| context.add(b"n", 2).and_then(|()| context.put(b"n", *b"x")), false);
+        check(1, |context| context.add(b"n", 2).and_then(|()| context.delete(b"n")), false);
+        check(1, |context| context.add(b"n", 2).and_then(|()| context.get(b"n").map(drop)), false);
+        let most = u128::MAX;
+        check(1, |context| context.put(b"n", *b"x").and_then(|()| context.add(b"n", 2)), true);
+        check(most, |context| context.get(b"n").and_then(|_| context.add(b"n", 2)), true);
+        check(most, |context| context.add(b"n", 2).and_then(|()| context.put(b"n", *b"x")), true);
+        check(most, |context| context.add(b"n", 2).and_then(|()| context.delete(b"n")), true);
+        check(
+            most,
+            |context| context.add(b"n", 2).and_then(|()| context.get(b"n").map(drop)),
+            true,
+        );
+        let twice = |context: &mut Context<'_>| {
+            context.add(b"n", u128::MAX).and_then(|()| context.add(b"n", 1))
+        };
+        check(0, twice, true);
+    }
 }

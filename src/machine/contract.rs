@@ -53,7 +53,21 @@ pub trait StateMachine: Send + Sync {
     /// # Errors
     /// [`ExecError::Poison`] where the header cannot be read.
     fn open_block<'a>(&'a self, block: &'a BlockInput) -> Opened<'a>;
+
+    /// Says whether the machine has work to do for blocks that are still to come: [`StateMachine::prepare`].
+    fn prepares(&self) -> bool {
+        false
+    }
+
+    /// Returns what can be computed for a block before its turn, from its bytes alone, so that opening it takes less.
+    fn prepare(&self, block: &BlockInput) -> Option<Preparation> {
+        let _ = block;
+        None
+    }
 }
+
+/// Work for a block to come, done on another thread. It must end, soon once it is told to, and changes no result.
+pub type Preparation = Box<dyn FnOnce(&dyn Fn() -> bool) + Send>;
 
 /// An open block, or why its header cannot be read.
 pub type Opened<'a> = Result<Box<dyn OpenBlock + 'a>, ExecError>;

@@ -10,6 +10,6 @@ mod registry;
 pub use context::{Context, Limits};
 pub use contract::{
     BlockInput, BlockOutcome, CheckFailure, ExecError, MachineVersion, OpenBlock, Opened,
-    PoisonPolicy, StateMachine, TxInput,
+    PoisonPolicy, Preparation, StateMachine, TxInput,
 };
 pub use registry::{Registry, UnknownMachine};

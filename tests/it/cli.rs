@@ -233,6 +233,7 @@ fn a_command_line_that_cannot_be_followed_is_a_usage_error() {
         ("recover --batch-txs 0", "0 is not in 1.."),
         ("recover --batch-txs 9 --repeat-max 9", "cannot be used with '--repeat-max"),
         ("recover --memory x", "invalid value 'x'"),
+        ("recover --workers 0", "0 is not in 1..=64"),
         ("generate --skew 1.234", "at most two decimal places"),
         ("generate --accounts 1", "workload asks for 1 accounts, allowed are 2 to"),
         ("generate --transfers 50 --unconfirmed-blocks 9", "allowed are 0 to 0"),

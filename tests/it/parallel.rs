@@ -1,5 +1,6 @@
 //! Blocks on several threads give what they give on one, whatever transactions see ahead of their turn.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -144,9 +145,9 @@ fn histories() -> impl Strategy<Value = History> {
 
 impl History {
     fn block(&self) -> BlockInput {
-        let mut nonces = [0; ACCOUNTS as usize];
+        let mut nonces = BTreeMap::new();
         let payloads = self.transfers.iter().map(|(from, to, amount, skipped)| {
-            let nonce = &mut nonces[usize::try_from(*from).expect("it is small")];
+            let nonce = nonces.entry(*from).or_insert(0);
             let (from, to) = (Account(*from), Account(*to));
             let transfer = Transfer { from, to, amount: *amount, nonce: *nonce + skipped };
             *nonce += u64::from(*skipped == 0);

@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::attempt::{AtItsTurn, Attempt};
+use super::attempt::{Ahead, AtItsTurn, Attempt};
 use super::queue::{Queue, State, Turn};
 use super::versions::{Found, Versions};
-use crate::block::Receipt;
 use crate::exec::steps::{Job, Run, number};
 use crate::exec::{BlockFailure, Dependencies, Scheduling};
 use crate::machine::OpenBlock;
-use crate::state::{BlockOverlay, StateError, StateRead, Touched, add_to};
+use crate::state::{BlockOverlay, StateError, StateRead, add_to};
 use crate::types::Bytes;
 
 /// Keys that one transaction may read ahead of its turn; one that reads more waits for it.
@@ -37,34 +36,31 @@ pub(super) fn execute(
         let mut above = run.above(&versions);
         let began = Instant::now();
         let help = |thread| board.help(thread);
-        let led = run
-            .job
-            .executor
-            .pool()
-            .run(run.job.executor.threads(), help, || board.lead(&mut above));
-        let Tally { ahead, in_vain } = led?;
+        let (pool, threads) = (run.job.executor.pool(), run.job.executor.threads());
+        let led = pool.run(threads, help, || board.lead(&mut above));
+        let Tally { time, .. } = led?;
         let costs = run.job.executor.costs();
-        costs.wasted(in_vain, ahead.saturating_add(in_vain));
-        // What several threads did in this time, one would have done in nearly twice it.
-        let (txs, time) = (above.receipts.len(), began.elapsed());
-        costs.took(time.saturating_mul(2), txs);
+        // A tenth has to be won, since what several threads execute takes each of them a little longer.
+        costs.paid(began.elapsed().saturating_mul(10) < time.saturating_mul(9));
         above.into_above()
     };
     run.adopt(above);
     Ok(())
 }
 
-/// How many executions ahead of their turn were taken over, and how many were in vain.
+/// How many executions ahead of their turn were taken over, how many were in vain, and what time they took.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     ahead: usize,
     in_vain: usize,
+    /// What the executions took that count: about what all would have taken in order.
+    time: Duration,
 }
 
 impl Tally {
     /// Says whether so much was in vain that order is faster.
     const fn is_hopeless(self) -> bool {
-        self.in_vain >= IN_VAIN_MIN && self.in_vain > self.ahead.saturating_mul(3)
+        self.in_vain >= IN_VAIN_MIN && self.in_vain.saturating_mul(2) > self.ahead
     }
 }
 
@@ -145,14 +141,12 @@ impl<'a> Board<'a> {
         let mut is_looked_at = false;
         loop {
             match self.queue.take(at) {
-                Turn::Now => return run.tx(self.block),
+                Turn::Now => return self.now(run, tally),
                 Turn::Failed => {
                     tally.in_vain += 1;
-                    return run.tx(self.block);
+                    return self.now(run, tally);
                 }
-                Turn::Done(receipt, touched) => {
-                    return self.take_over(at, (receipt, touched), run, tally);
-                }
+                Turn::Done(ahead) => return self.take_over(at, ahead, run, tally),
                 Turn::Running => {}
             }
             if let Some(later) = self.queue.claim() {
@@ -165,9 +159,16 @@ impl<'a> Board<'a> {
             } else {
                 self.cancel(at);
                 tally.in_vain += 1;
-                return run.tx(self.block);
+                return self.now(run, tally);
             }
         }
+    }
+
+    fn now(&self, run: &mut Run<'_>, tally: &mut Tally) -> Result<(), BlockFailure> {
+        let began = Instant::now();
+        run.tx(self.block)?;
+        tally.time += began.elapsed();
+        Ok(())
     }
 
     fn cancel(&self, at: usize) {
@@ -182,18 +183,19 @@ impl<'a> Board<'a> {
     fn take_over(
         &self,
         at: usize,
-        (receipt, mut touched): (Receipt, Touched),
+        Ahead { receipt, mut touched, time }: Ahead,
         run: &mut Run<'_>,
         tally: &mut Tally,
     ) -> Result<(), BlockFailure> {
         if self.is_sound(at, run) && run.overlay.settle_additions(&mut touched)? {
             tally.ahead += 1;
+            tally.time += time;
             run.take_over(receipt, touched)?;
             return Ok(());
         }
         tally.in_vain += 1;
         self.versions.retract(number(self.first + at), &touched);
-        run.tx(self.block)
+        self.now(run, tally)
     }
 
     /// Says whether what a transaction has read so far is what it would read at its turn, which has come.

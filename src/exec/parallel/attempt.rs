@@ -1,6 +1,7 @@
 //! One attempt at a transaction ahead of its turn, on a state that need not be the one before it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use crate::block::Receipt;
 use crate::exec::panic_guard;
@@ -18,13 +19,19 @@ pub(super) struct Attempt<'a> {
     pub(super) index: usize,
 }
 
+/// A transaction that was executed ahead of its turn.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    pub(super) receipt: Receipt,
+    pub(super) touched: Touched,
+    /// What that took.
+    pub(super) time: Duration,
+}
+
 impl Attempt<'_> {
     /// Executes it; `None` where anything failed, which says nothing about the transaction.
-    pub(super) fn run(
-        &self,
-        state: &dyn StateRead,
-        must_stop: &dyn Fn() -> bool,
-    ) -> Option<(Receipt, Touched)> {
+    pub(super) fn run(&self, state: &dyn StateRead, must_stop: &dyn Fn() -> bool) -> Option<Ahead> {
+        let began = Instant::now();
         let (executor, input) = (self.job.executor, self.job.input);
         let (watch, limits) = (executor.watch(), executor.settings.limits);
         let seq = input.txs.get(self.index)?.seq;
@@ -34,11 +41,11 @@ impl Attempt<'_> {
             let mut context = Context::new(state, limits, &stops).deferring_additions();
             let receipt = self.block.execute(self.index, &mut context).ok()?;
             let is_whole = !context.has_failed() && !context.has_forgotten();
-            is_whole.then(|| (receipt, context.finish()))
+            is_whole.then(|| Ahead { receipt, touched: context.finish(), time: Duration::ZERO })
         };
         let result = panic_guard::run(|| catch_unwind(AssertUnwindSafe(body)));
         watch.end_on(self.thread);
-        result.ok().flatten()
+        result.ok().flatten().map(|ahead| Ahead { time: began.elapsed(), ..ahead })
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::attempt::{AtItsTurn, Attempt};
+use super::attempt::{Ahead, AtItsTurn, Attempt};
 use crate::block::Receipt;
 use crate::exec::steps::{Job, Run, number};
 use crate::machine::OpenBlock;
@@ -13,13 +13,14 @@ use crate::state::{
 };
 use crate::types::Bytes;
 
-/// Executes shares, one on each thread; says whether that was done. If not, the run is as it was.
+/// Executes shares, one on each thread; says whether that was faster than order. Where shares collide, the run is as it
+/// was.
 pub(super) fn execute(
     run: &mut Run<'_>,
     block: &dyn OpenBlock,
     shares: &[Vec<usize>],
 ) -> Result<bool, StateError> {
-    let job = run.job;
+    let (job, began) = (run.job, Instant::now());
     let has_failed = AtomicBool::new(false);
     let done: Mutex<Vec<Done>> = Mutex::default();
     let execute = |thread: usize| {
@@ -35,11 +36,10 @@ pub(super) fn execute(
     if done.len() < shares.len() {
         return Ok(false);
     }
-    let time = done.iter().map(|share| share.time).sum();
     let Some(joined) = join(done, &run.overlay)? else { return Ok(false) };
-    job.executor.costs().took(time, joined.receipts.len());
+    let txs = joined.receipts.len();
     run.adopt_all(joined.layer, joined.receipts);
-    Ok(true)
+    Ok(job.executor.costs().beats_order(began.elapsed(), txs))
 }
 
 /// Additions to one key: their sum, and the last transaction that made one.
@@ -61,7 +61,6 @@ struct Done {
     /// Keys that it read and did not write.
     only_read: Vec<Bytes>,
     receipts: Vec<(usize, Receipt)>,
-    time: Duration,
 }
 
 impl<'a> Share<'a> {
@@ -78,21 +77,20 @@ impl<'a> Share<'a> {
         share: &[usize],
         has_failed: &AtomicBool,
     ) -> Option<Done> {
-        let began = Instant::now();
         let must_stop = || has_failed.load(Ordering::Relaxed);
         // A transaction writes few keys, in the mean; growing step by step would cost more than the room.
         self.overlay.reserve(share.len().saturating_mul(2));
         self.receipts.reserve(share.len());
         for index in share {
             let attempt = Attempt { job, block, thread: self.thread, index: *index };
-            let (receipt, touched) = attempt.run(&self, &must_stop)?;
+            let Ahead { receipt, touched, .. } = attempt.run(&self, &must_stop)?;
             self.take_over(Writer::Tx(number(*index)), touched)?;
             self.receipts.push((*index, receipt));
         }
         let Self { overlay, added, mut only_read, receipts, .. } = self;
         let slots = overlay.into_slots();
         only_read.retain(|key| !slots.contains_key(key));
-        Some(Done { layer: Layer::of(slots), added, only_read, receipts, time: began.elapsed() })
+        Some(Done { layer: Layer::of(slots), added, only_read, receipts })
     }
 
     fn take_over(&mut self, writer: Writer, mut touched: Touched) -> Option<()> {

@@ -12,10 +12,14 @@ pub(super) const SAMPLE_TXS: usize = 4;
 const TXS_MIN: usize = 8;
 /// Work below which waking another thread costs more than it could save.
 const WORK_MIN: Duration = Duration::from_micros(150);
-/// Share of executions that were in vain, in thousandths, from which on order is faster.
-const WASTE_MAX: u64 = 600;
-/// Blocks that are executed in order after parallelism did not pay, at most.
-const REST_MAX: u64 = 64;
+/// What a transaction takes at least where executing it ahead of its turn, and looking at what it read, can pay.
+const AHEAD_NANOS_MIN: u64 = 20_000;
+/// Blocks of which one is executed in order in any case, to see what its transactions take by themselves.
+const LOOK_EVERY: u64 = 32;
+/// Blocks that are executed in order after parallelism did not pay, at least: enough to learn anew what order takes.
+const REST_MIN: u64 = 32;
+/// The same, at most.
+const REST_MAX: u64 = 256;
 
 /// What is known before a block is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,12 +76,14 @@ pub(super) fn pays(shares: &[usize]) -> bool {
 /// What blocks have cost so far. It changes how the next ones are executed, never what they give.
 #[derive(Debug, Default)]
 pub(in crate::exec) struct Costs {
-    /// Nanoseconds of a transaction, in the mean of the last ones; zero where nobody knows.
+    /// Nanoseconds of a transaction in order, in the mean of the last ones; zero where nobody knows.
     nanos_per_tx: AtomicU64,
     /// Blocks that are to be executed in order, because parallelism did not pay lately.
     rest: AtomicU64,
     /// How many that are to be next time.
     next_rest: AtomicU64,
+    /// Blocks that could be executed on several threads so far.
+    blocks: AtomicU64,
 }
 
 impl Costs {
@@ -85,7 +91,7 @@ impl Costs {
         Some(self.nanos_per_tx.load(Ordering::Relaxed)).filter(|nanos| *nanos > 0)
     }
 
-    /// Takes note of what transactions took, on all threads together.
+    /// Takes note of what transactions took in order.
     pub(super) fn took(&self, time: Duration, txs: usize) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let Some(new) = nanos.checked_div(count(txs)) else { return };
@@ -93,8 +99,24 @@ impl Costs {
         self.nanos_per_tx.store(mean.max(1), Ordering::Relaxed);
     }
 
+    /// Says whether transactions are long enough to be executed ahead of their turn.
+    pub(super) fn are_long(&self) -> bool {
+        self.nanos_per_tx().is_some_and(|nanos| nanos >= AHEAD_NANOS_MIN)
+    }
+
+    /// Says whether transactions that took so long together would have taken a tenth longer in order.
+    pub(super) fn beats_order(&self, time: Duration, txs: usize) -> bool {
+        let in_order = self.nanos_per_tx().map(|nanos| nanos.saturating_mul(count(txs)));
+        in_order.is_none_or(|nanos| {
+            time.saturating_mul(10) < Duration::from_nanos(nanos).saturating_mul(9)
+        })
+    }
+
     /// Says whether this block is one that rests; counts it if so.
     pub(super) fn rests(&self) -> bool {
+        if self.blocks.fetch_add(1, Ordering::Relaxed) % LOOK_EVERY == LOOK_EVERY - 1 {
+            return true;
+        }
         let left = self.rest.load(Ordering::Relaxed);
         self.rest.store(left.saturating_sub(1), Ordering::Relaxed);
         left > 0
@@ -106,14 +128,10 @@ impl Costs {
             self.next_rest.store(0, Ordering::Relaxed);
             return;
         }
-        let rest = self.next_rest.load(Ordering::Relaxed).saturating_mul(2).clamp(1, REST_MAX);
+        let rest =
+            self.next_rest.load(Ordering::Relaxed).saturating_mul(2).clamp(REST_MIN, REST_MAX);
         self.next_rest.store(rest, Ordering::Relaxed);
         self.rest.store(rest, Ordering::Relaxed);
-    }
-
-    /// Takes note of how many of the executions ahead of their turn were in vain.
-    pub(super) fn wasted(&self, in_vain: usize, ahead: usize) {
-        self.paid(count(in_vain).saturating_mul(1_000) <= count(ahead).saturating_mul(WASTE_MAX));
     }
 }
 
@@ -151,16 +169,42 @@ mod tests {
     #[test]
     fn what_does_not_pay_is_tried_ever_more_rarely() {
         let costs = Costs::default();
-        let rests = |costs: &Costs| (0..1_000).take_while(|_| costs.rests()).count();
+        let rests = |costs: &Costs| {
+            // As if no block had come so far.
+            costs.blocks.store(0, Ordering::Relaxed);
+            let left = costs.rest.load(Ordering::Relaxed);
+            let rested = (0..LOOK_EVERY - 1).take_while(|_| costs.rests()).count();
+            costs.rest.store(0, Ordering::Relaxed);
+            assert_eq!(count(rested), left.min(LOOK_EVERY - 1));
+            left
+        };
         assert_eq!(rests(&costs), 0);
-        for expected in [1, 2, 4, 8, 16, 32, 64, 64] {
-            costs.wasted(601, 1_000);
+        for expected in [32, 64, 128, 256, 256] {
+            costs.paid(false);
             assert_eq!(rests(&costs), expected);
         }
-        costs.wasted(600, 1_000);
+        costs.paid(true);
         assert_eq!(rests(&costs), 0);
         costs.paid(false);
-        assert_eq!(rests(&costs), 1);
+        assert_eq!(rests(&costs), 32);
+    }
+
+    #[test]
+    fn one_block_in_many_is_executed_in_order_to_see_what_it_takes() {
+        let costs = Costs::default();
+        let rests: Vec<_> = (0..3 * LOOK_EVERY).filter(|_| costs.rests()).collect();
+        assert_eq!(rests, [LOOK_EVERY - 1, 2 * LOOK_EVERY - 1, 3 * LOOK_EVERY - 1]);
+    }
+
+    #[test]
+    fn what_was_won_is_seen_against_what_order_takes() {
+        let costs = Costs::default();
+        let time = Duration::from_micros(50);
+        assert!(costs.beats_order(time, 1) && !costs.are_long(), "nothing is known");
+        costs.took(Duration::from_micros(20), 1);
+        assert!(costs.beats_order(time, 3) && !costs.beats_order(time, 2) && costs.are_long());
+        costs.took(Duration::from_micros(19), 1);
+        assert!(!costs.are_long());
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn in_parallel(run: &mut Run<'_>, block: &dyn OpenBlock) -> Result<(), BlockFail
                 let depth = depth(known);
                 cost::pays(&[depth, txs.saturating_sub(depth)])
             };
-            if is_forced(run) || known.is_none_or(pays) {
+            if is_forced(run) || (costs.are_long() && known.is_none_or(pays)) {
                 ahead::execute(run, block, known)?;
             }
         }

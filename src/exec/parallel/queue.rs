@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::block::Receipt;
+use super::attempt::Ahead;
 use crate::exec::Dependencies;
 use crate::state::Touched;
 
@@ -17,7 +17,7 @@ pub(super) enum State {
     /// A thread executes it ahead of its turn.
     Running,
     /// It was executed ahead of its turn.
-    Done(Receipt, Touched),
+    Done(Ahead),
     /// That was tried and failed.
     Failed,
     /// Its turn has come, or it is not to be executed.
@@ -32,7 +32,7 @@ pub(super) enum Turn {
     /// The same; it was executed in vain.
     Failed,
     /// It was executed; what that gave may be taken over.
-    Done(Receipt, Touched),
+    Done(Ahead),
     /// Another thread executes it.
     Running,
 }
@@ -91,7 +91,7 @@ impl<'a> Queue<'a> {
         match std::mem::replace(state, State::Taken) {
             State::Idle | State::Taken => Turn::Now,
             State::Failed => Turn::Failed,
-            State::Done(receipt, touched) => Turn::Done(receipt, touched),
+            State::Done(ahead) => Turn::Done(ahead),
             State::Running => {
                 *state = State::Running;
                 Turn::Running
@@ -103,24 +103,19 @@ impl<'a> Queue<'a> {
     pub(super) fn cancel(&self, at: usize) -> Option<Touched> {
         let mut held = self.held();
         match std::mem::replace(held.states.get_mut(at)?, State::Taken) {
-            State::Done(_, touched) => Some(touched),
+            State::Done(ahead) => Some(ahead.touched),
             _ => None,
         }
     }
 
     /// Takes note of what an execution gave, and publishes it; unless it was taken away.
-    pub(super) fn finish(
-        &self,
-        at: usize,
-        result: Option<(Receipt, Touched)>,
-        publish: impl FnOnce(&Touched),
-    ) {
+    pub(super) fn finish(&self, at: usize, result: Option<Ahead>, publish: impl FnOnce(&Touched)) {
         let mut held = self.held();
         let Some(state @ State::Running) = held.states.get_mut(at) else { return };
         *state = match result {
-            Some((receipt, touched)) => {
-                publish(&touched);
-                State::Done(receipt, touched)
+            Some(ahead) => {
+                publish(&ahead.touched);
+                State::Done(ahead)
             }
             None => State::Failed,
         };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::event::Patch;
-use crate::exec::{Executor, ExecutorSettings, Rulings};
+use crate::exec::{Dependencies, Executor, ExecutorSettings, Rulings, Scheduling};
 use crate::import::eth::WitnessChain;
 use crate::machine::evm::Evm;
 use crate::machine::{BlockInput, TxInput};
@@ -67,6 +67,39 @@ fn mainnet_blocks_give_what_their_headers_say() {
     }
     assert_eq!(followers, 5, "pairs of blocks that follow each other");
     println!("{} blocks with {transactions} transactions in {time:?}", blocks.len());
+}
+
+#[test]
+fn mainnet_blocks_give_the_same_on_several_threads_and_teach_the_same() {
+    let Some(blocks) = mainnet_blocks() else { return };
+    let executor = |workers| {
+        let scheduling = Scheduling::Parallel;
+        let settings = ExecutorSettings { workers, scheduling, ..ExecutorSettings::default() };
+        Executor::new(Arc::new(Evm::default()), settings)
+    };
+    let (one, several) = (executor(1), [executor(2), executor(4)]);
+    let (mut chain, mut state) = (WitnessChain::default(), MemoryState::default());
+    let mut dependent = 0;
+    for block in &blocks {
+        let input = input(block, vec![chain.patch(block)]);
+        let run = |executor: &Executor, known: Option<&Dependencies>| {
+            let executed = executor.execute_known(&input, &Rulings::new(), &state, known);
+            executed.unwrap_or_else(|failure| panic!("{failure}"))
+        };
+        let expected = run(&one, None);
+        let learned = expected.dependencies.as_ref();
+        for executor in &several {
+            for known in [None, learned] {
+                assert!(run(executor, known) == expected, "block {}", block.height.get());
+            }
+        }
+        let dependencies = |learned: &Dependencies| {
+            (0..learned.txs()).filter(|tx| !learned.of(*tx).is_empty()).count()
+        };
+        dependent += learned.map_or(0, dependencies);
+        state.apply(&expected.changes);
+    }
+    assert!(dependent > 1_000, "{dependent} transactions read what others wrote");
 }
 
 /// A block without transactions, whose hash and roots are right.

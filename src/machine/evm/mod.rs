@@ -26,8 +26,11 @@ mod ommers;
 mod receipt;
 mod requests;
 mod root;
+mod sender_cache;
 mod tx;
 mod validity;
+
+use std::sync::Arc;
 
 use alloy_primitives::{B256, U256};
 use revm::context::{BlockEnv, CfgEnv, TxEnv};
@@ -41,19 +44,21 @@ pub use root::state_root;
 
 use self::code_cache::CodeCache;
 use self::execute::Environment;
+use self::sender_cache::SenderCache;
 use crate::block::{Receipt, Receipts};
 use crate::machine::{
     BlockInput, BlockOutcome, CheckFailure, Context, ExecError, MachineVersion, OpenBlock,
-    PoisonPolicy, StateMachine, TxInput,
+    PoisonPolicy, Preparation, StateMachine, TxInput,
 };
 
 /// The name of the machine in the registry.
 pub const MACHINE_ID: &str = "evm";
 
-/// The Ethereum machine; it keeps analysed code between blocks.
+/// The Ethereum machine; it keeps analysed code and recovered senders between blocks.
 #[derive(Debug, Default)]
 pub struct Evm {
     codes: CodeCache,
+    senders: Arc<SenderCache>,
 }
 
 impl StateMachine for Evm {
@@ -74,7 +79,7 @@ impl StateMachine for Evm {
         let (order, hash) = OrderHeader::decode(&block.header).map_err(unread)?;
         // The root needs no state: computed here, it is off the path from block to block.
         let (txs, transactions_root) = rayon::join(
-            || tx::open_txs(&block.txs, order.fork),
+            || tx::open_txs(&block.txs, order.fork, &self.senders),
             || root::transactions_root(&block.txs),
         );
         Ok(Box::new(Opened {
@@ -86,6 +91,17 @@ impl StateMachine for Evm {
             txs,
             transactions_root,
         }))
+    }
+
+    fn prepares(&self) -> bool {
+        true
+    }
+
+    fn prepare(&self, block: &BlockInput) -> Option<Preparation> {
+        let (order, _) = OrderHeader::decode(&block.header).ok()?;
+        let txs: Vec<_> = block.txs.iter().map(|tx| (tx.id, tx.payload.clone())).collect();
+        let senders = Arc::clone(&self.senders);
+        Some(Box::new(move |must_stop| tx::recover_senders(&txs, order.fork, &senders, must_stop)))
     }
 }
 

@@ -1,15 +1,18 @@
 //! Transactions: from their EIP-2718 bytes to what the virtual machine executes.
 
+use alloy_consensus::crypto::RecoveryError;
 use alloy_consensus::transaction::SignerRecoverable;
 use alloy_consensus::{EthereumTxEnvelope, Transaction, TxEip4844, Typed2718};
 use alloy_eips::eip2718::{Decodable2718, Encodable2718};
-use alloy_primitives::keccak256;
+use alloy_primitives::{Address, keccak256};
 use rayon::prelude::*;
 use revm::context::TxEnv;
 use revm::context::either::Either;
 
 use super::fork::Fork;
+use super::sender_cache::SenderCache;
 use crate::machine::TxInput;
+use crate::types::{Slice, TxId};
 
 /// A signed transaction without blobs' sidecars, as blocks contain it.
 pub(super) type Envelope = EthereumTxEnvelope<TxEip4844>;
@@ -18,14 +21,48 @@ pub(super) type Envelope = EthereumTxEnvelope<TxEip4844>;
 const PARALLEL_MIN: usize = 4;
 
 /// Reads the transactions of a block; one that cannot be read is the reason why.
-pub(super) fn open_txs(txs: &[TxInput], fork: Fork) -> Vec<Result<TxEnv, String>> {
+pub(super) fn open_txs(
+    txs: &[TxInput],
+    fork: Fork,
+    senders: &SenderCache,
+) -> Vec<Result<TxEnv, String>> {
     if txs.len() < PARALLEL_MIN {
-        return txs.iter().map(|tx| open_tx(tx, fork)).collect();
+        return txs.iter().map(|tx| open_tx(tx, fork, senders)).collect();
     }
-    txs.par_iter().map(|tx| open_tx(tx, fork)).collect()
+    txs.par_iter().map(|tx| open_tx(tx, fork, senders)).collect()
 }
 
-fn open_tx(tx: &TxInput, fork: Fork) -> Result<TxEnv, String> {
+/// Recovers the senders of transactions that will be opened later, until told to stop.
+pub(super) fn recover_senders(
+    txs: &[(TxId, Slice)],
+    fork: Fork,
+    senders: &SenderCache,
+    must_stop: &dyn Fn() -> bool,
+) {
+    for (id, payload) in txs.iter().take_while(|_| !must_stop()) {
+        if keccak256(payload) == id.0
+            && let Ok(envelope) = decode(payload)
+        {
+            // Whoever opens the block finds out again what is wrong with it.
+            let _ = sender(*id, &envelope, fork, senders);
+        }
+    }
+}
+
+fn sender(
+    id: TxId,
+    envelope: &Envelope,
+    fork: Fork,
+    senders: &SenderCache,
+) -> Result<Address, RecoveryError> {
+    // EIP-2 rules out the second signature of a message, from Homestead on.
+    let either_form = fork == Fork::Frontier;
+    senders.get_or((id, either_form), || {
+        if either_form { envelope.recover_signer_unchecked() } else { envelope.recover_signer() }
+    })
+}
+
+fn open_tx(tx: &TxInput, fork: Fork, senders: &SenderCache) -> Result<TxEnv, String> {
     if keccak256(&tx.payload) != tx.id.0 {
         return Err("the identity of the transaction is not its hash".to_owned());
     }
@@ -33,11 +70,7 @@ fn open_tx(tx: &TxInput, fork: Fork) -> Result<TxEnv, String> {
     if fork < Fork::Eip158 && envelope.is_legacy() && envelope.chain_id().is_some() {
         return Err("a signature for one chain (EIP-155) comes before its fork".to_owned());
     }
-    // EIP-2 rules out the second signature of a message, from Homestead on.
-    let sender = match fork {
-        Fork::Frontier => envelope.recover_signer_unchecked(),
-        _ => envelope.recover_signer(),
-    };
+    let sender = sender(tx.id, &envelope, fork, senders);
     let sender = sender.map_err(|error| format!("the sender cannot be recovered: {error}"))?;
     let authorizations = envelope.authorization_list().unwrap_or_default();
     Ok(TxEnv {

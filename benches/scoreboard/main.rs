@@ -13,6 +13,7 @@
 
 mod append;
 mod direct;
+mod execution;
 mod history;
 mod node;
 mod raw;
@@ -60,11 +61,12 @@ const QUICK: Settings =
     Settings { transfers: 20_000, accounts: 2_000, histories: [10_000, 100_000], repetitions: 2 };
 
 /// What is measured, by the name that `--only` takes.
-const GROUPS: [(&str, Measure); 5] = [
+const GROUPS: [(&str, Measure); 6] = [
     ("append", append::rows),
     ("scan", scan::rows),
     ("history", history::rows),
     ("recovery", recovery::rows),
+    ("execution", execution::rows),
     ("node", node::rows),
 ];
 

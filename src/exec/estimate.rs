@@ -91,7 +91,7 @@ fn memory(options: &RecoveryOptions) -> u64 {
         CommitMode::Restore => 3,
         CommitMode::Reexecute => 4,
     };
-    let batch = options.batch.bytes_max.saturating_mul(3);
+    let batch = options.batch_bytes_max().saturating_mul(3);
     budget.saturating_mul(shares).saturating_add(batch).saturating_add(MEMORY_BYTES)
 }
 
@@ -115,7 +115,7 @@ fn sandbox(growth: u64, pages: u64, options: &RecoveryOptions) -> u64 {
     let kept = growth.saturating_mul(SANDBOX_BY_GROWTH);
     let at_once = match options.gate {
         Gate::All => kept,
-        Gate::Batch => kept.min(options.batch.bytes_max),
+        Gate::Batch => kept.min(options.batch_bytes_max()),
     };
     if at_once <= budget {
         return 0;

@@ -92,3 +92,11 @@ impl Default for RecoveryOptions {
         }
     }
 }
+
+impl RecoveryOptions {
+    /// Returns the bytes that a batch may come to.
+    pub(crate) fn batch_bytes_max(&self) -> u64 {
+        let grown = self.pace.map_or(0, |limits| limits.bytes_max);
+        self.batch.bytes_max.max(grown)
+    }
+}

@@ -75,7 +75,7 @@ impl Action {
         const DATABASE: &str = "store/connection.rs";
         match self {
             Self::Open => &[("store/layout.rs", "open"), ("exec/start.rs", "examine")],
-            Self::Insert { .. } => &[(LOG, "append"), ("store/events.rs", "insert")],
+            Self::Insert { .. } => &[(LOG, "append"), ("store/insert.rs", "insert")],
             Self::Commit => &[(DATABASE, "transaction"), (DATABASE, "commit_failed")],
             Self::Acknowledge => &[(LOG, "acknowledge"), ("store/witness.rs", "write")],
             Self::Known { .. } => &[("exec/intake.rs", "append_lots"), (LOG, "find_tx")],

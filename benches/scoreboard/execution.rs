@@ -20,63 +20,55 @@ pub(crate) fn rows(settings: &Settings) -> Result<Vec<Row>> {
     let blocks = (settings.transfers / BLOCK_TXS / 5).max(4);
     let least = |goal| Some(Goal::AtLeast(goal));
     let mut rows = vec![
-        row(settings, "independent transfers", "ledger", &ledger(blocks, false), least(1.8))?.0,
-        row(settings, "transfers of one account", "ledger", &ledger(blocks, true), least(0.97))?.0,
+        row(settings, "independent transfers", "ledger", &ledger(blocks, false), &[], least(1.8))?
+            .0,
+        row(
+            settings,
+            "transfers of one account",
+            "ledger",
+            &ledger(blocks, true),
+            &[],
+            least(0.97),
+        )?
+        .0,
     ];
     #[cfg(feature = "evm")]
     if let Some(blocks) = mainnet()? {
-        let (cold, known) = row(settings, "31 mainnet blocks", "evm", &blocks, least(1.3))?;
+        let (cold, known) = row(settings, "31 mainnet blocks", "evm", &blocks, &[], least(1.3))?;
         rows.push(cold);
-        let chain: f64 = known.iter().flatten().map(longest).sum();
+        let chain: f64 = known.iter().flatten().map(|known| known.longest_chain() as f64).sum();
         let txs: f64 = known.iter().flatten().map(|known| known.txs() as f64).sum();
         let name = "31 mainnet blocks: transactions, by the longest chains of them";
         rows.push(Row::new(name, txs, chain, "transactions", None));
-        rows.push(again(settings, "31 mainnet blocks", &blocks, &known, least(1.6))?);
+        let what = "31 mainnet blocks, dependencies known";
+        rows.push(row(settings, what, "evm", &blocks, &known, least(1.6))?.0);
     }
     Ok(rows)
 }
 
 type Known = Vec<Option<Dependencies>>;
 
-/// Two workers against one, neither of which knows anything; and what execution taught.
+/// Two workers, which may know the dependencies, against one, which knows nothing; and what execution taught.
 fn row(
     settings: &Settings,
     what: &str,
     machine: &str,
     blocks: &[BlockInput],
+    known: &[Option<Dependencies>],
     goal: Option<Goal>,
 ) -> Result<(Row, Known)> {
     let (mut two, mut one) = (Vec::new(), Vec::new());
-    let mut known = Vec::new();
+    let mut taught = Vec::new();
     for _ in 0..settings.repetitions.max(3) {
-        let (time, digests, learned) = execute(machine, 2, blocks, &[])?;
+        let (time, digests, learned) = execute(machine, 2, blocks, known)?;
         two.push(time.as_secs_f64());
         let (time, alone, _) = execute(machine, 1, blocks, &[])?;
         one.push(time.as_secs_f64());
         ensure!(digests == alone, "{what}: two workers gave another result than one");
-        known = learned;
+        taught = learned;
     }
     let name = format!("{what}: two workers, against one");
-    Ok((faster(name, &two, &one, goal), known))
-}
-
-/// Two workers that know the dependencies, against one.
-fn again(
-    settings: &Settings,
-    what: &str,
-    blocks: &[BlockInput],
-    known: &Known,
-    goal: Option<Goal>,
-) -> Result<Row> {
-    let (mut two, mut one) = (Vec::new(), Vec::new());
-    for _ in 0..settings.repetitions.max(3) {
-        let (time, digests, _) = execute("evm", 2, blocks, known)?;
-        two.push(time.as_secs_f64());
-        let (time, alone, _) = execute("evm", 1, blocks, &[])?;
-        one.push(time.as_secs_f64());
-        ensure!(digests == alone, "{what}: two workers gave another result than one");
-    }
-    Ok(faster(format!("{what}, dependencies known: two workers, against one"), &two, &one, goal))
+    Ok((faster(name, &two, &one, goal), taught))
 }
 
 /// A row in which the ratio is how many times faster the first side is.
@@ -112,16 +104,6 @@ fn execute(
         learned.push(executed.dependencies);
     }
     Ok((time, digests, learned))
-}
-
-/// Returns the number of transactions in the longest chain of a block.
-fn longest(known: &Dependencies) -> f64 {
-    let mut depths: Vec<u32> = Vec::new();
-    for index in 0..known.txs() {
-        let before = known.of(index).iter().filter_map(|at| depths.get(*at as usize));
-        depths.push(1 + before.max().copied().unwrap_or(0));
-    }
-    depths.into_iter().max().unwrap_or(0).into()
 }
 
 /// Blocks of transfers: between pairs that have nothing in common, or all of them from one account.

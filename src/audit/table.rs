@@ -76,11 +76,12 @@ pub(super) fn compare(
             }
             scanned
         }
-        Some(Base::Undone(state)) => {
-            findings.extend(differing(state, store));
+        Some(Base::Undone(_)) | None => {
+            if let Some(Base::Undone(state)) = base {
+                findings.extend(differing(state, store));
+            }
             TableScan::run(store, |key, _, is_vouched_for| vouch(key, is_vouched_for))
         }
-        None => TableScan::run(store, |key, _, is_vouched_for| vouch(key, is_vouched_for)),
     };
     findings.extend(unvouched);
     match scanned {

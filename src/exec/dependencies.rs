@@ -37,6 +37,20 @@ impl Dependencies {
         self.0.get(index).map_or(&[], Vec::as_slice)
     }
 
+    /// Returns the number of transactions in the longest chain of them: no number of threads needs fewer turns.
+    #[must_use]
+    pub fn longest_chain(&self) -> usize {
+        let mut depths: Vec<usize> = Vec::with_capacity(self.txs());
+        for list in &self.0 {
+            let before = list.iter().filter_map(|earlier| {
+                depths.get(usize::try_from(*earlier).unwrap_or(usize::MAX)).copied()
+            });
+            let deepest = before.max().unwrap_or(0);
+            depths.push(deepest.saturating_add(1));
+        }
+        depths.into_iter().max().unwrap_or(0)
+    }
+
     /// Returns about how many bytes of memory it takes.
     pub(crate) fn memory(&self) -> usize {
         let lists = self.0.iter().map(|list| list.len().saturating_mul(4).saturating_add(24));

@@ -8,7 +8,7 @@ use crate::pace::HostLoad;
 
 /// Counters that only grow; a load is what two readings differ by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Counters {
+struct Counters {
     at: Instant,
     /// Ticks of all processors, and those of them in which they worked.
     ticks: u64,
@@ -22,7 +22,7 @@ pub(crate) struct Counters {
 
 impl Counters {
     /// Reads the counters of this machine.
-    pub(crate) fn read() -> Option<Self> {
+    fn read() -> Option<Self> {
         Self::read_below(Path::new("/proc"))
     }
 
@@ -37,7 +37,7 @@ impl Counters {
     }
 
     /// Returns the load since an earlier reading.
-    pub(crate) fn since(&self, earlier: &Self) -> HostLoad {
+    fn since(&self, earlier: &Self) -> HostLoad {
         let others = self.busy.saturating_sub(earlier.busy);
         let others = others.saturating_sub(self.own.saturating_sub(earlier.own));
         let micros = self.at.saturating_duration_since(earlier.at).as_micros();
@@ -50,6 +50,27 @@ impl Counters {
                 micros,
             ),
         }
+    }
+}
+
+/// What the machine did besides between one look and the next.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    last: Option<Counters>,
+}
+
+impl Meter {
+    /// Returns the load since the last look; `None` at the first, and where there are no counters.
+    pub(crate) fn look(&mut self) -> Option<HostLoad> {
+        let now = Counters::read();
+        let load = now.zip(self.last).map(|(now, last)| now.since(&last));
+        self.last = now;
+        load
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn has_looked(&self) -> bool {
+        self.last.is_some()
     }
 }
 
@@ -117,6 +138,13 @@ mod tests {
         let load = HostLoad { others: 50, cpu_waits: 50, memory_waits: 5 };
         assert_eq!(second.since(&first), load);
         assert_eq!(first.since(&first), HostLoad::default());
+    }
+
+    #[test]
+    fn a_meter_tells_nothing_before_it_has_looked_twice() {
+        let mut meter = Meter::default();
+        assert_eq!(meter.look(), None);
+        assert!(meter.look().is_some());
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::exec::host_load::Counters;
+use crate::exec::host_load::Meter;
+use crate::exec::report::CHANGES_MAX;
 use crate::pace::{HostLoad, PaceLimits, Seen, Why, batch_after};
 use crate::plan::BatchLimits;
 use crate::types::Height;
@@ -25,22 +26,19 @@ pub struct PaceChange {
 /// What is over sooner says nothing about the next batch, and is not worth reading counters for.
 const BATCH_TIME_MIN: Duration = Duration::from_millis(50);
 
-/// Changes that a report shows; what comes after them is still done.
-const CHANGES_MAX: usize = 64;
-
 /// Chooses how large the next batch may be.
 pub(crate) struct Pacer {
     limits: Option<PaceLimits>,
     batch: BatchLimits,
-    /// As they were after the last batch that was measured.
-    counters: Option<Counters>,
+    /// Looks after each batch that is measured.
+    meter: Meter,
     changes: Vec<PaceChange>,
 }
 
 impl Pacer {
     /// Starts with a size, which stays as it is where there are no limits within which it could change.
-    pub(crate) const fn new(batch: BatchLimits, limits: Option<PaceLimits>) -> Self {
-        Self { limits, batch, counters: None, changes: Vec::new() }
+    pub(crate) fn new(batch: BatchLimits, limits: Option<PaceLimits>) -> Self {
+        Self { limits, batch, meter: Meter::default(), changes: Vec::new() }
     }
 
     /// Returns when the next batch is full.
@@ -56,12 +54,7 @@ impl Pacer {
     /// Takes note of a batch that was committed, up to a block.
     pub(crate) fn committed(&mut self, after: Height, txs: u64, time: Duration) {
         let Some(limits) = self.limits.as_ref().filter(|_| time >= BATCH_TIME_MIN) else { return };
-        let counters = Counters::read();
-        let load = match (&self.counters, &counters) {
-            (Some(before), Some(now)) => now.since(before),
-            _ => HostLoad::default(),
-        };
-        self.counters = counters;
+        let load = self.meter.look().unwrap_or_default();
         let (batch, why) = batch_after(self.batch, limits, &Seen { txs, time, load });
         self.batch = batch;
         let Some(why) = why else { return };

@@ -9,6 +9,9 @@ use crate::exec::{CommitMode, Gate, PaceChange, WorkersChange};
 use crate::recovery::Label;
 use crate::types::{Digest, Height};
 
+/// Changes of one kind that a report shows; what comes after them is still done.
+pub(super) const CHANGES_MAX: usize = 64;
+
 /// How a recovery ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

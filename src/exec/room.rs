@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::exec::host_load::Counters;
+use crate::exec::host_load::Meter;
+use crate::exec::report::CHANGES_MAX;
 use crate::pace::{HostLoad, workers_beside};
 use crate::types::Height;
 
 /// Time between two looks at the machine.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Changes that a report shows; what comes after them is still done.
-const CHANGES_MAX: usize = 64;
 
 /// From which block on another number of workers executes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,14 +36,14 @@ pub(in crate::exec) struct Room {
 #[derive(Debug)]
 struct Looks {
     last: Instant,
-    counters: Option<Counters>,
+    meter: Meter,
     changes: Vec<WorkersChange>,
 }
 
 impl Room {
     /// Starts with all of the workers.
     pub(in crate::exec) fn new(workers_max: usize) -> Self {
-        let looks = Looks { last: Instant::now(), counters: None, changes: Vec::new() };
+        let looks = Looks { last: Instant::now(), meter: Meter::default(), changes: Vec::new() };
         Self { workers_max, workers: AtomicUsize::new(workers_max), looks: Mutex::new(looks) }
     }
 
@@ -68,12 +67,8 @@ impl Room {
         if looks.last.elapsed() < LOOK_EVERY {
             return;
         }
-        let counters = Counters::read();
-        let load = match (&looks.counters, &counters) {
-            (Some(before), Some(now)) => Some(now.since(before)),
-            _ => None,
-        };
-        (looks.last, looks.counters) = (Instant::now(), counters);
+        let load = looks.meter.look();
+        looks.last = Instant::now();
         if let Some(load) = load {
             self.adapt(&mut looks, next, load);
         }
@@ -118,14 +113,14 @@ mod tests {
     fn the_machine_is_looked_at_once_in_a_while() {
         let room = Room::new(2);
         room.look(Height(1));
-        assert!(room.looks.lock().expect("no holder panics").counters.is_none(), "too soon");
+        assert!(!room.looks.lock().expect("no holder panics").meter.has_looked(), "too soon");
         let long_ago = Instant::now().checked_sub(LOOK_EVERY * 2).expect("a time");
         room.looks.lock().expect("no holder panics").last = long_ago;
         room.look(Height(2));
-        assert!(room.looks.lock().expect("no holder panics").counters.is_some());
+        assert!(room.looks.lock().expect("no holder panics").meter.has_looked());
         let alone = Room::new(1);
         alone.looks.lock().expect("no holder panics").last = long_ago;
         alone.look(Height(2));
-        assert!(alone.looks.lock().expect("no holder panics").counters.is_none());
+        assert!(!alone.looks.lock().expect("no holder panics").meter.has_looked());
     }
 }

@@ -79,7 +79,7 @@ fn in_parallel(run: &mut Run<'_>, block: &dyn OpenBlock) -> Result<(), BlockFail
             let txs = run.job.input.txs.len();
             let known = run.job.known.filter(|known| known.txs() == txs);
             let pays = |known: &Dependencies| {
-                let depth = depth(known);
+                let depth = known.longest_chain();
                 cost::pays(&[depth, txs.saturating_sub(depth)])
             };
             if is_forced(run) || (costs.are_long() && known.is_none_or(pays)) {
@@ -93,17 +93,4 @@ fn in_parallel(run: &mut Run<'_>, block: &dyn OpenBlock) -> Result<(), BlockFail
         }
     }
     Ok(())
-}
-
-/// Returns the number of transactions in the longest chain of dependencies.
-fn depth(known: &Dependencies) -> usize {
-    let mut depths: Vec<usize> = Vec::with_capacity(known.txs());
-    for index in 0..known.txs() {
-        let before = known.of(index).iter().filter_map(|earlier| {
-            depths.get(usize::try_from(*earlier).unwrap_or(usize::MAX)).copied()
-        });
-        let deepest = before.max().unwrap_or(0);
-        depths.push(deepest.saturating_add(1));
-    }
-    depths.into_iter().max().unwrap_or(0)
 }

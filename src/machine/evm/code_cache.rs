@@ -1,20 +1,16 @@
 //! Analysed code by its hash: a pure function of the hash, kept so that no code is analysed for every transaction.
 
-use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
-
 use alloy_primitives::B256;
 use revm::state::Bytecode;
 
-const SHARDS: usize = 16;
+use super::cache::Cache;
+
 /// Codes kept in a shard before it is emptied; with the largest codes of mainnet about 200 MB in all.
 const SHARD_CODES_MAX: usize = 512;
 
 /// A bounded cache that threads share.
 #[derive(Debug, Default)]
-pub(super) struct CodeCache {
-    shards: [RwLock<HashMap<B256, Bytecode>>; SHARDS],
-}
+pub(super) struct CodeCache(Cache<B256, Bytecode, SHARD_CODES_MAX>);
 
 impl CodeCache {
     /// Returns a code, made by `make` where it is not kept.
@@ -23,20 +19,7 @@ impl CodeCache {
         hash: B256,
         make: impl FnOnce() -> Result<Bytecode, E>,
     ) -> Result<Bytecode, E> {
-        let byte = hash.first().copied().unwrap_or_default();
-        let Some(shard) = self.shards.get(usize::from(byte) % SHARDS) else { return make() };
-        // A panic elsewhere cannot leave a half-written entry.
-        let kept = shard.read().unwrap_or_else(PoisonError::into_inner).get(&hash).cloned();
-        if let Some(code) = kept {
-            return Ok(code);
-        }
-        let code = make()?;
-        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-        if shard.len() >= SHARD_CODES_MAX {
-            shard.clear();
-        }
-        shard.insert(hash, code.clone());
-        Ok(code)
+        self.0.get_or(hash.first().copied().unwrap_or_default(), hash, make)
     }
 }
 

@@ -8,6 +8,7 @@
 //! failed. A transaction that must not be in a block at all is refused, and the check of the block then names it.
 //! Every transaction is independent of the receipts before it; cumulative sums are made by the check.
 
+mod cache;
 mod check;
 mod code_cache;
 mod collision;

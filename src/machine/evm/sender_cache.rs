@@ -1,13 +1,10 @@
 //! Senders of transactions by their identity: a pure function of the signed bytes, which costs more than most executions.
 
-use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
-
 use alloy_primitives::Address;
 
+use super::cache::Cache;
 use crate::types::TxId;
 
-const SHARDS: usize = 16;
 /// Senders kept in a shard before it is emptied; about 6 MB in all.
 const SHARD_SENDERS_MAX: usize = 4_096;
 
@@ -16,9 +13,7 @@ type Signed = (TxId, bool);
 
 /// A bounded cache that threads share.
 #[derive(Debug, Default)]
-pub(super) struct SenderCache {
-    shards: [RwLock<HashMap<Signed, Address>>; SHARDS],
-}
+pub(super) struct SenderCache(Cache<Signed, Address, SHARD_SENDERS_MAX>);
 
 impl SenderCache {
     /// Returns the sender of a transaction whose identity is the hash of its bytes, recovered where it is not kept.
@@ -28,19 +23,7 @@ impl SenderCache {
         recover: impl FnOnce() -> Result<Address, E>,
     ) -> Result<Address, E> {
         let (TxId([.., byte]), _) = signed;
-        let Some(shard) = self.shards.get(usize::from(byte) % SHARDS) else { return recover() };
-        // A panic elsewhere cannot leave a half-written entry.
-        let kept = shard.read().unwrap_or_else(PoisonError::into_inner).get(&signed).copied();
-        if let Some(sender) = kept {
-            return Ok(sender);
-        }
-        let sender = recover()?;
-        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-        if shard.len() >= SHARD_SENDERS_MAX {
-            shard.clear();
-        }
-        shard.insert(signed, sender);
-        Ok(sender)
+        self.0.get_or(byte, signed, recover)
     }
 }
 

@@ -1,18 +1,18 @@
 //! The words of the program as types: positions, identities, digests and times.
 
+mod bytes;
+
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Immutable bytes that are shared rather than copied; keys and values of the state are made of them.
-pub type Bytes = Arc<[u8]>;
+pub use self::bytes::Bytes;
 
 /// A stretch of a buffer that others have stretches of: bodies of events, which are read and written many at a time.
 ///
 /// The buffer lives as long as one of them.
-pub type Slice = bytes::Bytes;
+pub type Slice = ::bytes::Bytes;
 
 /// Position of an event in the log; dense, the first is 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

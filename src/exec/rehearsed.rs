@@ -60,16 +60,18 @@ impl RehearsedBlock {
     /// Returns about how many bytes of memory it takes.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let value = |value: &Option<Bytes>| value.as_ref().map_or(0, |value| value.len() + 16);
+        let value = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::memory);
         let changes = self.changes.changes().iter();
-        let changes = changes
-            .map(|change| 96 + change.key.len() + value(&change.before) + value(&change.after));
+        let changes = changes.map(|change| {
+            size_of_val(change) + change.key.memory() + value(&change.before) + value(&change.after)
+        });
         let reason = |status: &Status| match status {
             Status::Applied => 0,
             Status::Rejected(reason) | Status::Quarantined(reason) => reason.len(),
         };
         let receipts = self.receipts.0.iter();
-        let receipts = receipts.map(|one| 64 + one.output.len() + reason(&one.status));
+        let receipts =
+            receipts.map(|one| size_of_val(one) + one.output.memory() + reason(&one.status));
         let dependencies = self.dependencies.as_ref().map_or(0, Dependencies::memory);
         let pairs = 2 * self.settled.len() + 3 * self.quarantined.len();
         let seqs = 2 * self.txs.len() + self.received.len() + pairs;

@@ -80,7 +80,6 @@ pub fn batch_after(
     if seen.txs == 0 {
         return (BatchLimits { txs_max, bytes_max }, None);
     }
-    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
     // As many as the time for repeating is enough for, at the speed of the last batch.
     let affordable = seen.txs.saturating_mul(millis(limits.repeat_max)) / millis(seen.time);
     let affordable = affordable.clamp(TXS_MIN, TXS_MAX);
@@ -96,6 +95,28 @@ pub fn batch_after(
     (BatchLimits { txs_max, bytes_max }, None)
 }
 
+/// Chooses how large the first batch after a rehearsal may be, and says why where that is another size: committing what
+/// was rehearsed is taken to cost no more than rehearsing it.
+#[must_use]
+pub fn first_batch(
+    batch: BatchLimits,
+    limits: &PaceLimits,
+    rehearsed: &Seen,
+) -> (BatchLimits, Option<Why>) {
+    // Less than a batch says too little.
+    if rehearsed.txs <= batch.txs_max || rehearsed.load.memory_waits > WAITS_USUAL {
+        return (batch, None);
+    }
+    let both = millis(rehearsed.time).saturating_mul(2);
+    let affordable = rehearsed.txs.saturating_mul(millis(limits.repeat_max)) / both;
+    let affordable = affordable.clamp(TXS_MIN, TXS_MAX);
+    if affordable <= batch.txs_max {
+        return (batch, None);
+    }
+    let batch = BatchLimits { txs_max: affordable, bytes_max: limits.bytes_max };
+    (batch, Some(Why::RoomForMore))
+}
+
 /// Chooses how many of some workers execute: all of them, but for the processors that others want.
 #[must_use]
 pub fn workers_beside(load: HostLoad, workers_max: usize) -> usize {
@@ -105,6 +126,10 @@ pub fn workers_beside(load: HostLoad, workers_max: usize) -> usize {
     // A worker is left to others once they take half of its processor.
     let taken = workers.saturating_mul(others).saturating_add(50) / 100;
     usize::try_from(workers.saturating_sub(taken)).unwrap_or(usize::MAX).max(1)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 #[cfg(test)]
@@ -154,6 +179,25 @@ mod tests {
         // A slow disk: what took eight seconds shrinks at once.
         let (slow, why) = after(now, 160_000, 8_000, IDLE);
         assert_eq!((slow.txs_max, why), (40_000, Some(Why::TooMuchToRepeat)));
+    }
+
+    #[test]
+    fn the_first_batch_is_as_large_as_its_rehearsal_was_fast() {
+        let first = |txs, millis, load| {
+            first_batch(
+                batch(20_000),
+                &LIMITS,
+                &Seen { txs, time: Duration::from_millis(millis), load },
+            )
+        };
+        // 100 transactions a millisecond, and as long again to commit them: 100,000 in two seconds.
+        let larger = BatchLimits { txs_max: 100_000, bytes_max: LIMITS.bytes_max };
+        assert_eq!(first(1_000_000, 10_000, IDLE), (larger, Some(Why::RoomForMore)));
+        assert_eq!(first(1_000_000, 1, IDLE).0.txs_max, TXS_MAX);
+        assert_eq!(first(1_000_000, 1_000_000, IDLE), (batch(20_000), None), "a slow machine");
+        assert_eq!(first(20_000, 1, IDLE), (batch(20_000), None), "less than a batch");
+        let short = HostLoad { memory_waits: WAITS_USUAL + 1, ..IDLE };
+        assert_eq!(first(1_000_000, 1, short), (batch(20_000), None));
     }
 
     #[test]

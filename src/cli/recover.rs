@@ -259,8 +259,10 @@ fn pace(changes: usize, change: &PaceChange) -> String {
         Why::TooMuchToRepeat => "a crash would have had more to repeat than it may",
         Why::MemoryShort => "the machine is short of memory",
     };
-    let (after, txs) = (change.after.get(), change.batch.txs_max);
-    format!("change {changes}, after block {after}: batches of {txs}, since {why}")
+    let after =
+        change.after.map_or(String::new(), |after| format!(", after block {}", after.get()));
+    let txs = change.batch.txs_max;
+    format!("change {changes}{after}: batches of {txs}, since {why}")
 }
 
 fn times(report: &Report) -> String {

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
+use crate::codec::CodecError;
 use crate::state::{ChangeSet, KeyMap, StateError, StateRead, scan_layered};
 use crate::store::{Problem, SandboxBase, SandboxDb, Store, StoreError};
-use crate::types::{Bytes, Digest};
+use crate::types::{Bytes, Digest, Height};
 
 /// The sandbox database, made when it is first needed.
 pub(crate) struct Spill {
@@ -181,6 +182,11 @@ impl AboveCheckpoint {
         }
         self.written_bytes = 0;
         Ok(())
+    }
+
+    /// Names a block whose bytes are not canonical.
+    pub(crate) fn codec(&self, height: Height, error: CodecError) -> StoreError {
+        self.store.main().codec(height, error)
     }
 
     fn read_below(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::block::{BlockRow, Counts};
@@ -14,12 +13,11 @@ use crate::exec::net::{mempool_moves, net_changes};
 use crate::exec::pacer::Pacer;
 use crate::exec::reexecute::{Difference, Reexecution};
 use crate::exec::sandbox::Rehearsal;
-use crate::exec::{
-    BlockFailure, BlockReader, Clock, Dependencies, Executor, RehearsedBlock, Watch,
-};
+use crate::exec::sealed::SealedBlock;
+use crate::exec::{BlockFailure, BlockReader, Clock, Executor, Watch};
 use crate::plan::BatchSize;
 use crate::state::{ChangeSet, StateDigest};
-use crate::store::{Batch, BlockBody, BlockWrite, SandboxBase, Store, StoreError};
+use crate::store::{Batch, BlockWrite, SandboxBase, Store, StoreError};
 use crate::types::{Digest, Height};
 
 /// How phase 2 gets the effects that it commits.
@@ -143,6 +141,11 @@ impl Committer {
         self.spent = self.spent.saturating_add(time);
     }
 
+    /// Takes note of what was rehearsed before anything is committed.
+    pub(crate) fn rehearsed(&mut self, txs: u64, time: Duration) {
+        self.pacer.rehearsed(txs, time);
+    }
+
     /// Returns the watch over the blocks that are executed again, where they are.
     pub(crate) fn watch(&self) -> Option<Arc<Watch>> {
         self.reexecution.as_ref().map(|again| Arc::clone(again.watch()))
@@ -164,18 +167,17 @@ impl Committer {
                 }
                 Err(error) => {
                     // What was verified until here is committed all the same.
-                    self.write(&batch)?;
+                    self.write(batch)?;
                     return Err(error);
                 }
             }
-            size.add(crate::codec::count(block.txs.len()), crate::codec::count(block.memory()));
+            size.add(block.counts.txs, crate::codec::count(block.memory()));
             batch.push(block);
             if self.pacer.batch().is_full(size) {
                 if planted!("batch_loses_its_last_block") {
                     batch.pop();
                 }
-                self.write(&batch)?;
-                batch.clear();
+                self.write(std::mem::take(&mut batch))?;
                 if let Some(row) = &self.checkpoint {
                     let time = begun.elapsed().saturating_add(std::mem::take(&mut self.spent));
                     self.pacer.committed(row.order.height, size.txs, time);
@@ -183,14 +185,12 @@ impl Committer {
                 (begun, size) = (Instant::now(), BatchSize::default());
             }
         }
-        self.write(&batch)
+        self.write(batch)
     }
 
-    fn write(&mut self, blocks: &[RehearsedBlock]) -> Result<(), CommitError> {
-        if blocks.is_empty() {
-            return Ok(());
-        }
-        let net = net_changes(blocks);
+    fn write(&mut self, blocks: Vec<SealedBlock>) -> Result<(), CommitError> {
+        let Some(first) = blocks.first().map(|block| block.order.height) else { return Ok(()) };
+        let net = net_changes(&blocks).map_err(|error| self.store.main().codec(first, error))?;
         let batch = self.assemble(blocks, &net);
         let lanes = self.write_with(&batch, &net)?;
         let last = batch.blocks.last().map(|block| block.row.clone());
@@ -240,72 +240,34 @@ impl Committer {
         })
     }
 
-    fn assemble(&self, blocks: &[RehearsedBlock], net: &ChangeSet) -> Batch {
+    fn assemble(&self, blocks: Vec<SealedBlock>, net: &ChangeSet) -> Batch {
         let committed = self.clock.now();
-        let bodies: Vec<_> = match blocks {
-            // Waking the other cores costs more than they could save.
-            [only] => vec![Digested::of(only)],
-            several => several.par_iter().map(Digested::of).collect(),
-        };
+        let (received, ordered) = mempool_moves(&blocks);
+        let quarantined = blocks.iter().flat_map(|block| block.quarantined.clone()).collect();
+        let settled = blocks.iter().flat_map(|block| block.settled.clone()).collect();
         let mut parent = self.checkpoint.as_ref().map_or(Digest::ZERO, BlockRow::digest);
-        let rows = blocks.iter().zip(bodies).map(|(block, digested)| {
+        let written = blocks.into_iter().map(|block| {
             let row = BlockRow {
-                order: block.order.clone(),
+                order: block.order,
                 parent,
-                header: block.header.clone(),
-                counts: block.receipts.counts(),
-                receipts_digest: digested.receipts,
-                changes_digest: digested.changes,
+                header: block.header,
+                counts: block.counts,
+                receipts_digest: block.receipts_digest,
+                changes_digest: block.changes_digest,
                 committed,
                 state_digest: None,
             };
             parent = row.digest();
-            BlockWrite { row, body: digested.body }
+            BlockWrite { row, body: block.body }
         });
-        let blocks_written = rows.collect();
-        let (received, ordered) = mempool_moves(blocks);
         Batch {
-            blocks: blocks_written,
+            blocks: written.collect(),
             state: net.writes().collect(),
             received,
             ordered,
-            quarantined: blocks.iter().flat_map(|block| block.quarantined.clone()).collect(),
-            settled: blocks.iter().flat_map(|block| block.settled.clone()).collect(),
+            quarantined,
+            settled,
             machine_version: self.machine_version,
         }
-    }
-}
-
-/// The canonical bytes of a block's large parts, and their digests.
-struct Digested {
-    body: BlockBody,
-    receipts: Digest,
-    changes: Digest,
-}
-
-impl Digested {
-    fn of(block: &RehearsedBlock) -> Self {
-        let body = BlockBody {
-            txs: BlockBody::encode_txs(&block.txs),
-            receipts: block.receipts.encode(),
-            changes: block.changes.encode(),
-            dependencies: block.dependencies.as_ref().map(Dependencies::encode),
-        };
-        let (receipts, changes) = (Digest::of(&body.receipts), Digest::of(&body.changes));
-        Self { body, receipts, changes }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_digests_of_a_block_are_those_of_its_canonical_parts() {
-        let block = crate::exec::net::tests::block(&[], &[7, 8], None, Some(b"1"));
-        let digested = Digested::of(&block);
-        assert_eq!(digested.receipts, Digest::of(&block.receipts.encode()));
-        assert_eq!(digested.changes, Digest::of(&block.changes.encode()));
-        assert_eq!(digested.body.tx_seqs().as_ref(), Ok(&block.txs));
     }
 }

@@ -153,6 +153,7 @@ impl Recovery {
             bus: self.options.rehearsed.clone(),
             brake: Arc::clone(&self.brake),
             memory_bytes: self.options.memory_bytes,
+            works_apart: self.works_apart(),
         };
         Sandbox::open(parts, found)
     }

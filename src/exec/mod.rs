@@ -30,6 +30,7 @@ mod resume;
 mod retry;
 mod room;
 mod sandbox;
+mod sealed;
 mod start;
 mod steps;
 mod stop;

@@ -1,35 +1,61 @@
 //! What the blocks of a batch come to together: their net changes, and what they move in the mempool.
 
 use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
 
-use crate::exec::RehearsedBlock;
+use rayon::prelude::*;
+
+use crate::codec::CodecError;
+use crate::exec::sealed::SealedBlock;
 use crate::state::{Change, ChangeSet, KeyMap};
 use crate::types::{Bytes, Seq};
 
+/// The values of each key before and after.
+type Net = KeyMap<(Option<Bytes>, Option<Bytes>)>;
+
+/// Blocks that one thread joins at least: below, handing them over costs more than joining them.
+const SHARE_MIN: usize = 16;
+
 /// Joins the changes of blocks that follow each other: the first value before, the last value after.
-pub(super) fn net_changes(blocks: &[RehearsedBlock]) -> ChangeSet {
+pub(super) fn net_changes(blocks: &[SealedBlock]) -> Result<ChangeSet, CodecError> {
     if let [only] = blocks {
-        return only.changes.clone();
+        return only.body.changes();
     }
-    let mut net: KeyMap<(Option<Bytes>, Option<Bytes>)> = KeyMap::default();
-    for change in blocks.iter().flat_map(|block| block.changes.changes()) {
-        if let Some((_, after)) = net.get_mut(&change.key) {
-            if !planted!("net_keeps_the_first_value") {
-                after.clone_from(&change.after);
-            }
-        } else {
-            let values = (change.before.clone(), change.after.clone());
-            net.insert(change.key.clone(), values);
+    let share = blocks.len().div_ceil(rayon::current_num_threads()).max(SHARE_MIN);
+    let shares: Vec<_> = blocks.par_chunks(share).map(net_of).collect::<Result<_, _>>()?;
+    let mut shares = shares.into_iter();
+    let mut net = shares.next().unwrap_or_default();
+    for share in shares {
+        for (key, (before, after)) in share {
+            join(&mut net, key, before, after);
         }
     }
     let net = net.into_iter().map(|(key, (before, after))| Change { key, before, after });
-    ChangeSet::new(net.collect())
+    Ok(ChangeSet::new(net.collect()))
+}
+
+fn net_of(blocks: &[SealedBlock]) -> Result<Net, CodecError> {
+    let mut net = Net::default();
+    for block in blocks {
+        for Change { key, before, after } in block.body.changes()?.into_changes() {
+            join(&mut net, key, before, after);
+        }
+    }
+    Ok(net)
+}
+
+fn join(net: &mut Net, key: Bytes, before: Option<Bytes>, after: Option<Bytes>) {
+    match net.entry(key) {
+        Entry::Vacant(place) => drop(place.insert((before, after))),
+        Entry::Occupied(_) if planted!("net_keeps_the_first_value") => {}
+        Entry::Occupied(mut held) => held.get_mut().1 = after,
+    }
 }
 
 /// Returns which transactions join the confirmed mempool with these blocks, and which leave it.
 ///
 /// In order, since one transaction may be ordered, released and ordered again within one batch.
-pub(super) fn mempool_moves(blocks: &[RehearsedBlock]) -> (Vec<Seq>, Vec<Seq>) {
+pub(super) fn mempool_moves(blocks: &[SealedBlock]) -> (Vec<Seq>, Vec<Seq>) {
     /// Whether a transaction was waiting before the first block, and whether it is after the last.
     #[derive(Clone, Copy)]
     struct Waits {
@@ -38,10 +64,10 @@ pub(super) fn mempool_moves(blocks: &[RehearsedBlock]) -> (Vec<Seq>, Vec<Seq>) {
     }
     let mut moves: BTreeMap<Seq, Waits> = BTreeMap::new();
     for block in blocks {
-        for seq in &block.received {
+        for seq in &block.joins {
             moves.entry(*seq).or_insert(Waits { before: false, after: true }).after = true;
         }
-        for seq in &block.txs {
+        for seq in &block.leaves {
             moves.entry(*seq).or_insert(Waits { before: true, after: false }).after = false;
         }
     }
@@ -56,6 +82,7 @@ pub(super) fn mempool_moves(blocks: &[RehearsedBlock]) -> (Vec<Seq>, Vec<Seq>) {
 pub(super) mod tests {
     use super::*;
     use crate::block::{OrderRef, Receipt, Receipts};
+    use crate::exec::RehearsedBlock;
     use crate::types::{Digest, Height};
 
     fn seqs(numbers: &[u64]) -> Vec<Seq> {
@@ -68,13 +95,13 @@ pub(super) mod tests {
         txs: &[u64],
         before: Option<&[u8]>,
         after: Option<&[u8]>,
-    ) -> RehearsedBlock {
+    ) -> SealedBlock {
         let change = |key: &[u8]| Change {
             key: key.into(),
             before: before.map(Into::into),
             after: after.map(Into::into),
         };
-        RehearsedBlock {
+        SealedBlock::of(RehearsedBlock {
             order: OrderRef { height: Height(1), seq: Seq::FIRST, chain: Digest::ZERO },
             header: Bytes::default(),
             txs: seqs(txs),
@@ -85,7 +112,7 @@ pub(super) mod tests {
             settled: Vec::new(),
             quarantined: Vec::new(),
             dependencies: None,
-        }
+        })
     }
 
     #[test]
@@ -95,8 +122,8 @@ pub(super) mod tests {
             block(&[], &[], Some(b"1"), None),
             block(&[], &[], None, Some(b"2")),
         ];
-        let net = |blocks: &[RehearsedBlock]| {
-            let net = net_changes(blocks);
+        let net = |blocks: &[SealedBlock]| {
+            let net = net_changes(blocks).expect("canonical");
             let changes = net.changes().iter();
             changes.map(|change| (change.before.clone(), change.after.clone())).collect::<Vec<_>>()
         };
@@ -112,7 +139,7 @@ pub(super) mod tests {
     #[test]
     fn a_transaction_joins_or_leaves_the_confirmed_mempool_once_at_most() {
         let plain = |received: &[u64], txs: &[u64]| block(received, txs, None, Some(b"1"));
-        let check = |name: &str, blocks: &[RehearsedBlock], joins: &[u64], leaves: &[u64]| {
+        let check = |name: &str, blocks: &[SealedBlock], joins: &[u64], leaves: &[u64]| {
             assert_eq!(mempool_moves(blocks), (seqs(joins), seqs(leaves)), "{name}");
         };
         check("received and left", &[plain(&[5, 6], &[])], &[5, 6], &[]);

@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::exec::host_load::Meter;
 use crate::exec::report::CHANGES_MAX;
-use crate::pace::{HostLoad, PaceLimits, Seen, Why, batch_after};
+use crate::pace::{HostLoad, PaceLimits, Seen, Why, batch_after, first_batch};
 use crate::plan::BatchLimits;
 use crate::types::Height;
 
 /// A size of batches that was chosen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaceChange {
-    /// The last block that was committed before.
-    pub after: Height,
+    /// The last block that was committed before; `None` before the first batch.
+    pub after: Option<Height>,
     /// When a batch is full from there on.
     pub batch: BatchLimits,
     /// Why that is another size than before.
@@ -51,14 +51,31 @@ impl Pacer {
         &self.changes
     }
 
+    /// Takes note of what was rehearsed before the first batch.
+    pub(crate) fn rehearsed(&mut self, txs: u64, time: Duration) {
+        let Some(limits) = self.limits.filter(|_| time >= BATCH_TIME_MIN) else { return };
+        let load = self.meter.look().unwrap_or_default();
+        let chosen = first_batch(self.batch, &limits, &Seen { txs, time, load });
+        self.choose(None, chosen, load);
+    }
+
     /// Takes note of a batch that was committed, up to a block.
     pub(crate) fn committed(&mut self, after: Height, txs: u64, time: Duration) {
-        let Some(limits) = self.limits.as_ref().filter(|_| time >= BATCH_TIME_MIN) else { return };
+        let Some(limits) = self.limits.filter(|_| time >= BATCH_TIME_MIN) else { return };
         let load = self.meter.look().unwrap_or_default();
-        let (batch, why) = batch_after(self.batch, limits, &Seen { txs, time, load });
+        let chosen = batch_after(self.batch, &limits, &Seen { txs, time, load });
+        self.choose(Some(after), chosen, load);
+    }
+
+    fn choose(
+        &mut self,
+        after: Option<Height>,
+        (batch, why): (BatchLimits, Option<Why>),
+        load: HostLoad,
+    ) {
         self.batch = batch;
         let Some(why) = why else { return };
-        tracing::debug!(height = after.get(), ?why, ?batch, ?load, "batches of another size");
+        tracing::debug!(?after, ?why, ?batch, ?load, "batches of another size");
         if self.changes.len() < CHANGES_MAX {
             self.changes.push(PaceChange { after, batch, why, load });
         }
@@ -87,11 +104,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_rehearsed_chooses_the_first_batch() {
+        let mut pacer = pacer(Some(PaceLimits::default()));
+        pacer.rehearsed(1_000_000, BATCH_TIME_MIN / 2);
+        assert_eq!((pacer.batch().txs_max, pacer.changes().len()), (10_000, 0));
+        // Two and a half seconds for what may take five with its commit.
+        pacer.rehearsed(1_000_000, 10 * SECOND);
+        let [change] = pacer.changes() else { panic!("one change: {:?}", pacer.changes()) };
+        assert_eq!((change.after, pacer.batch().txs_max), (None, 250_000));
+    }
+
+    #[test]
     fn changes_are_remembered_with_the_block_before_them_and_no_more_than_a_report_shows() {
         let mut pacer = pacer(Some(PaceLimits::default()));
         pacer.committed(Height(7), 10_000, SECOND);
         let [change] = pacer.changes() else { panic!("one change: {:?}", pacer.changes()) };
-        assert_eq!((change.after, change.batch), (Height(7), pacer.batch()));
+        assert_eq!((change.after, change.batch), (Some(Height(7)), pacer.batch()));
         assert_eq!((change.why, pacer.batch().txs_max), (Why::RoomForMore, 20_000));
         for height in 0..80 {
             let time = if height % 2 == 0 { 60 * SECOND } else { SECOND };

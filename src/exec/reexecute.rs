@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::block::OrderRef;
 use crate::exec::above::AboveCheckpoint;
 use crate::exec::commit::CommitError;
-use crate::exec::{BlockReader, Executor, PendingBlock, RehearsedBlock, Watch};
+use crate::exec::sealed::SealedBlock;
+use crate::exec::{BlockReader, Dependencies, Executor, PendingBlock, RehearsedBlock, Watch};
 use crate::state::ChangeSet;
 use crate::store::StoreError;
 use crate::types::{Height, TxId, encode_hex};
@@ -40,8 +41,8 @@ impl Reexecution {
     }
 
     /// Executes the next block and compares what it gives with its rehearsal.
-    pub(crate) fn repeat(&mut self, rehearsed: &RehearsedBlock) -> Result<(), CommitError> {
-        let OrderRef { height, seq, .. } = rehearsed.order;
+    pub(crate) fn repeat(&mut self, sealed: &SealedBlock) -> Result<(), CommitError> {
+        let OrderRef { height, seq, .. } = sealed.order;
         let pending = self.reader.next_block()?.filter(|pending| pending.order.seq == seq);
         let Some(mut pending) = pending else {
             return Err(Box::new(Difference {
@@ -54,25 +55,38 @@ impl Reexecution {
             })
             .into());
         };
-        // Verdicts that the rehearsal itself had logged came after this reader was made.
-        for entry in &rehearsed.quarantined {
-            let at = rehearsed.txs.iter().position(|tx| *tx == entry.tx);
-            let receipt = at.and_then(|at| rehearsed.receipts.0.get(at));
-            if let Some(crate::block::Status::Quarantined(reason)) = receipt.map(|r| &r.status) {
-                pending.rulings.insert(entry.tx, reason.clone());
-            }
+        if !sealed.quarantined.is_empty() {
+            obey(&mut pending, &self.opened(sealed)?);
         }
         let PendingBlock { input, rulings, .. } = &pending;
-        let known = rehearsed.dependencies.as_ref();
-        let executed = self.executor.execute_known(input, rulings, &self.state, known)?;
+        let dependencies = sealed.body.dependencies.as_ref();
+        let known = dependencies.and_then(|bytes| Dependencies::decode(bytes).ok());
+        let executed = self.executor.execute_known(input, rulings, &self.state, known.as_ref())?;
         self.state.apply(&executed.changes)?;
         let ids: Vec<_> = pending.input.txs.iter().map(|tx| tx.id).collect();
-        let again = RehearsedBlock::new(pending, executed);
-        match difference(rehearsed, &again, &ids)
-            .filter(|_| !planted!("second_execution_not_compared"))
-        {
+        let again = SealedBlock::of(RehearsedBlock::new(pending, executed));
+        if sealed.has_effects_of(&again) || planted!("second_execution_not_compared") {
+            return Ok(());
+        }
+        match difference(&self.opened(sealed)?, &self.opened(&again)?, &ids) {
             Some(difference) => Err(Box::new(difference).into()),
             None => Ok(()),
+        }
+    }
+
+    fn opened(&self, block: &SealedBlock) -> Result<RehearsedBlock, StoreError> {
+        block.open().map_err(|error| self.state.codec(block.order.height, error))
+    }
+}
+
+/// Keeps the transactions out that a rehearsal kept out: verdicts that it had logged itself came after the reader of
+/// the second execution was made.
+fn obey(pending: &mut PendingBlock, rehearsed: &RehearsedBlock) {
+    for entry in &rehearsed.quarantined {
+        let at = rehearsed.txs.iter().position(|tx| *tx == entry.tx);
+        let receipt = at.and_then(|at| rehearsed.receipts.0.get(at));
+        if let Some(crate::block::Status::Quarantined(reason)) = receipt.map(|r| &r.status) {
+            pending.rulings.insert(entry.tx, reason.clone());
         }
     }
 }

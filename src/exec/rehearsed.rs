@@ -1,8 +1,9 @@
-//! A rehearsed block: all that its commit needs, and its canonical bytes for the sandbox database.
+//! A rehearsed block: what was executed with all that it gave.
 
 use crate::block::{OrderRef, Receipts, Status};
-use crate::codec::{CodecError, Reader, Writer, count};
-use crate::event::{decode_seqs, encode_seqs};
+use crate::codec::{CodecError, Reader};
+use crate::event::decode_seqs;
+use crate::exec::sealed::SealedBlock;
 use crate::exec::{Dependencies, Executed, PendingBlock};
 use crate::state::{self, ChangeSet};
 use crate::store::QuarantineWrite;
@@ -82,30 +83,7 @@ impl RehearsedBlock {
     /// Returns the canonical bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::with_capacity(1024);
-        writer.u64(self.order.height.get()).u64(self.order.seq.get()).raw(&self.order.chain.0);
-        writer.bytes(&self.header);
-        encode_seqs(&mut writer, &self.txs);
-        writer.bytes(&self.receipts.encode()).bytes(&self.changes.encode());
-        for step in &self.writers {
-            writer.varint(match step {
-                state::Writer::Patch => 0,
-                state::Writer::Begin => 1,
-                state::Writer::End => 2,
-                state::Writer::Tx(index) => u64::from(*index) + 3,
-            });
-        }
-        encode_seqs(&mut writer, &self.received);
-        writer.varint(count(self.settled.len()));
-        for (tx, verdict) in &self.settled {
-            writer.u64(tx.get()).u64(verdict.get());
-        }
-        writer.varint(count(self.quarantined.len()));
-        for entry in &self.quarantined {
-            writer.u64(entry.tx.get()).u64(entry.verdict.get());
-        }
-        writer.optional(self.dependencies.as_ref().map(Dependencies::encode).as_deref());
-        writer.finish()
+        SealedBlock::of(self.clone()).encode()
     }
 
     /// Reads canonical bytes.

@@ -52,6 +52,11 @@ impl ChangeSet {
         &self.0
     }
 
+    /// Returns the changes themselves.
+    pub(crate) fn into_changes(self) -> Vec<Change> {
+        self.0
+    }
+
     /// Returns the change of a key, where there is one.
     #[must_use]
     pub fn find(&self, key: &[u8]) -> Option<&Change> {

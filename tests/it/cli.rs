@@ -147,12 +147,23 @@ fn batches_grow_as_long_as_a_crash_may_repeat_them_and_the_report_says_so() {
     let data = scratch.path().join("node");
     let words = "generate --transfers 56000 --accounts 20000 --block-txs 1000";
     rewake(&format!("{words} --unconfirmed-blocks 56 --mempool 0"), &data).expect(0);
-    let twin = scratch.path().join("twin");
-    crate::scripted::copy_files(&DataDir::new(&data), &DataDir::new(&twin));
-    let paced = rewake("recover --json --repeat-max 3600", &data).expect(0).json();
-    let change = &paced["paces"][0];
-    let found = (&change["why"], &change["batch"]["txs_max"], &change["after"]);
-    assert_eq!(found, (&"room_for_more".into(), &100_000.into(), &50.into()), "{paced}");
+    let copy = |name: &str| {
+        let copy = scratch.path().join(name);
+        crate::scripted::copy_files(&DataDir::new(&data), &DataDir::new(&copy));
+        copy
+    };
+    let (twin, gated) = (copy("twin"), copy("gated"));
+    let first_change = |words: &str, node: &Path| {
+        let report = rewake(words, node).expect(0).json();
+        let change = &report["paces"][0];
+        assert_eq!(change["why"], "room_for_more", "{report}");
+        (change["batch"]["txs_max"].clone(), change["after"].clone(), report)
+    };
+    // What was rehearsed says how large the first batch may be; where nothing was, the first batch says it of the next.
+    let (txs_max, after, paced) = first_change("recover --json --repeat-max 3600", &data);
+    assert_eq!((txs_max, after), (1_000_000.into(), serde_json::Value::Null));
+    let (txs_max, after, _) = first_change("recover --json --gate batch --repeat-max 3600", &gated);
+    assert_eq!((txs_max, after), (100_000.into(), 50.into()));
     let steady = rewake("recover --batch-txs 50000", &twin).expect(0).out;
     assert!(!steady.contains("\npace"), "{steady}");
     assert_eq!(

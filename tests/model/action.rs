@@ -82,9 +82,9 @@ impl Action {
             Self::MovePages | Self::EmptyWal => &[(DATABASE, "checkpoint")],
             Self::Arm => &[(LOG, "arm"), ("store/witness.rs", "sync")],
             Self::Settle => &[(LOG, "settle"), ("store/witness.rs", "sync")],
-            Self::Resume => &[("exec/sandbox.rs", "open"), ("exec/resume.rs", "find")],
-            Self::Rehearse => &[("exec/isolate.rs", "rehearse"), ("exec/sandbox.rs", "keep")],
-            Self::Spill => &[("exec/sandbox.rs", "spill_memory")],
+            Self::Resume => &[("exec/sandbox/mod.rs", "open"), ("exec/resume.rs", "find")],
+            Self::Rehearse => &[("exec/isolate.rs", "rehearse"), ("exec/sandbox/mod.rs", "keep")],
+            Self::Spill => &[("exec/sandbox/rehearsal.rs", "spill_memory")],
             Self::Write | Self::WriteState | Self::WriteRow => {
                 &[("exec/commit.rs", "write"), ("store/main_db.rs", "commit")]
             }

@@ -1,8 +1,14 @@
 //! The sandbox: rehearses the backlog above the checkpoint, and alone can make a [`Rehearsal`].
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod ahead;
+mod rehearsal;
+mod sealing;
+
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use self::ahead::{Ahead, NextBlock};
+use self::sealing::Sealing;
 
 use crate::block::BlockRow;
 use crate::codec::count;
@@ -11,16 +17,14 @@ use crate::exec::above::{AboveCheckpoint, Spill};
 use crate::exec::brake::Brake;
 use crate::exec::bus::{Bus, Rehearsed};
 use crate::exec::preparation::Prepared;
-use crate::exec::rehearsed::RehearsedBlock;
 use crate::exec::resume::{Resume, rehearsed_from};
-use crate::exec::{BlockFailure, BlockReader, Executor, PendingBlock, Watch, watched};
+use crate::exec::{
+    BlockFailure, BlockReader, Executor, PendingBlock, RehearsedBlock, Watch, watched,
+};
 use crate::plan::{BatchLimits, BatchSize};
 use crate::state::{MemoryState, RecordingState};
 use crate::store::{QuarantineWrite, SandboxBase, SandboxDb, Store, StoreError};
 use crate::types::{Digest, Height, Seq};
-
-/// What reading a block gave; `None` at the end.
-type NextBlock = Result<Option<PendingBlock>, StoreError>;
 
 /// What a sandbox is made of.
 pub(crate) struct SandboxParts {
@@ -34,12 +38,16 @@ pub(crate) struct SandboxParts {
     pub(crate) brake: Arc<Brake>,
     /// Bytes of memory for rehearsed blocks, and as many for the state above the checkpoint.
     pub(crate) memory_bytes: usize,
+    /// Whether blocks are read before they are executed, and turned into bytes after, on threads of their own.
+    pub(crate) works_apart: bool,
 }
+
+pub(crate) use self::rehearsal::{Rehearsal, lock};
 
 /// An isolated instance of the node's state in which blocks are executed before they are committed.
 pub(crate) struct Sandbox {
     executor: Executor,
-    reader: BlockReader,
+    blocks: Ahead,
     /// Whether the log was read to its end.
     is_at_end: bool,
     /// A block that was read and could not be executed yet.
@@ -50,22 +58,12 @@ pub(crate) struct Sandbox {
     spill: Arc<Spill>,
     /// Shared with the thread that may have to give up on this one.
     rehearsal: Arc<Mutex<Rehearsal>>,
-    memory_bytes: usize,
+    sealing: Sealing,
+    /// What was executed and not handed out.
+    size: BatchSize,
     bus: Bus<Rehearsed>,
     brake: Arc<Brake>,
     resumed: u64,
-}
-
-/// Blocks that were executed in a sandbox, in order: what may be committed. Only a sandbox makes one.
-pub(crate) struct Rehearsal {
-    spill: Arc<Spill>,
-    /// The first and the last block that are in the sandbox database.
-    spilled: Option<(Height, Height)>,
-    memory: VecDeque<RehearsedBlock>,
-    memory_bytes: usize,
-    size: BatchSize,
-    /// Blocks that were handed out.
-    taken: u64,
 }
 
 /// How much is rehearsed before it is committed.
@@ -127,46 +125,49 @@ impl Sandbox {
         base: SandboxBase,
         found: Option<(SandboxDb, Resume)>,
     ) -> Result<Self, StoreError> {
-        let SandboxParts { store, executor, checkpoint, verdicts, end, bus, brake, memory_bytes } =
-            parts;
+        let SandboxParts { store, executor, checkpoint, verdicts, end, bus, brake, .. } = parts;
+        let SandboxParts { memory_bytes, works_apart, .. } = parts;
         let (database, resume) = found.unzip();
         let spill = Arc::new(Spill::new(Arc::clone(&store), base, database));
         let mut state = AboveCheckpoint::new(Arc::clone(&store), Arc::clone(&spill), memory_bytes);
         let mut rehearsal = Rehearsal::empty(Arc::clone(&spill));
         let mut after = checkpoint.map(|row| row.order.seq);
-        let mut resumed = 0;
+        let mut size = BatchSize::default();
         if let Some(Resume { first, last }) = resume {
             // The overlay table may hold later values than those of the last block that is gone on with.
             if !planted!("overlay_of_an_earlier_process_read") {
                 spill.write(SandboxDb::clear_overlay)?;
             }
-            rehearsal.spilled = Some((first, last));
             let mut next = Some(first);
             while let Some(height) = next.filter(|height| *height <= last) {
-                let Some(block) = rehearsal.read_spilled(height)? else { break };
+                let found = spill.read(|database| rehearsed_from(database, height))?;
+                let Some(block) = found.flatten() else { break };
                 state.apply(&block.changes)?;
-                rehearsal.count(&block);
+                count_block(&mut size, &block);
                 after = Some(block.order.seq);
                 next = Some(Height(block.order.height.get().saturating_add(1)));
-                resumed += 1;
             }
+            rehearsal.resume(first, last, size.blocks);
         }
         let reader = BlockReader::new(store, after, verdicts).until(end);
         brake.progress();
-        let (held, next, rehearsal) = (None, None, Arc::new(Mutex::new(rehearsal)));
+        let blocks = Ahead::new(reader, works_apart);
+        let rehearsal = Arc::new(Mutex::new(rehearsal));
+        let sealing = Sealing::new(Arc::clone(&rehearsal), memory_bytes, works_apart);
         Ok(Self {
             executor,
-            reader,
+            blocks,
             is_at_end: false,
-            held,
-            next,
+            held: None,
+            next: None,
             state,
             spill,
             rehearsal,
-            memory_bytes,
+            sealing,
+            resumed: size.blocks,
+            size,
             bus,
             brake,
-            resumed,
         })
     }
 
@@ -183,6 +184,11 @@ impl Sandbox {
     /// Returns how many blocks an earlier process had rehearsed.
     pub(crate) const fn resumed(&self) -> u64 {
         self.resumed
+    }
+
+    /// Returns how many transactions were rehearsed and not handed out.
+    pub(crate) const fn txs(&self) -> u64 {
+        self.size.txs
     }
 
     /// Says whether nothing is left to be rehearsed.
@@ -202,6 +208,13 @@ impl Sandbox {
 
     /// Rehearses blocks until the extent or the end of the log is reached.
     pub(crate) fn rehearse(&mut self, extent: Extent) -> Result<(), RehearseError> {
+        let ended = self.rehearse_until(extent);
+        // Whatever ended it, what was executed is in the rehearsal then.
+        self.sealing.finish()?;
+        ended
+    }
+
+    fn rehearse_until(&mut self, extent: Extent) -> Result<(), RehearseError> {
         while !self.spill.is_abandoned() && !self.has_reached(extent) {
             let Some(block) = self.next_block()? else { break };
             if self.brake.is_pulled() {
@@ -252,6 +265,7 @@ impl Sandbox {
 
     /// Hands out what was rehearsed; rehearsing goes on above it.
     pub(crate) fn take(&mut self) -> Rehearsal {
+        self.size = BatchSize::default();
         std::mem::replace(&mut *lock(&self.rehearsal), Rehearsal::empty(Arc::clone(&self.spill)))
     }
 
@@ -266,11 +280,11 @@ impl Sandbox {
         }
         let next = match self.next.take() {
             Some((next, _)) => next?,
-            None => self.reader.next_block()?,
+            None => self.blocks.next_block()?,
         };
         self.is_at_end = next.is_none();
         if next.is_some() && self.executor.looks_ahead() {
-            let after = self.reader.next_block();
+            let after = self.blocks.next_block();
             let block = after.as_ref().ok().and_then(Option::as_ref);
             let machine = self.executor.machine().as_ref();
             let prepared = block.and_then(|block| Prepared::start(machine, &block.input));
@@ -282,7 +296,7 @@ impl Sandbox {
     fn has_reached(&self, extent: Extent) -> bool {
         match extent {
             Extent::All | Extent::Below(_) => false,
-            Extent::Batch(limits) => limits.is_full(lock(&self.rehearsal).size),
+            Extent::Batch(limits) => limits.is_full(self.size),
         }
     }
 
@@ -291,106 +305,15 @@ impl Sandbox {
             return Ok(());
         }
         self.state.apply(&block.changes)?;
+        count_block(&mut self.size, &block);
         let notice = Rehearsed { height: block.order.height, counts: block.receipts.counts() };
-        let mut rehearsal = lock(&self.rehearsal);
-        rehearsal.push(block);
-        if rehearsal.memory_bytes > self.memory_bytes {
-            rehearsal.spill_memory()?;
-        }
-        drop(rehearsal);
+        self.sealing.keep(block)?;
         self.brake.progress();
         self.bus.publish(&notice);
         Ok(())
     }
 }
 
-impl Rehearsal {
-    fn empty(spill: Arc<Spill>) -> Self {
-        let (memory, size) = (VecDeque::new(), BatchSize::default());
-        Self { spill, spilled: None, memory, memory_bytes: 0, size, taken: 0 }
-    }
-
-    /// Says whether there is nothing to commit.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.spilled.is_none() && self.memory.is_empty()
-    }
-
-    /// Returns how many blocks were not handed out.
-    pub(crate) const fn left(&self) -> u64 {
-        self.size.blocks.saturating_sub(self.taken)
-    }
-
-    /// Moves what was not handed out to the sandbox database for the next recovery; says how many blocks that are.
-    pub(crate) fn set_aside(&mut self) -> Result<u64, StoreError> {
-        if !self.is_empty() {
-            self.spill_memory()?;
-            // CRASH: before this the blocks may be found not to fit, and are rehearsed again; after it they are gone on with.
-            self.spill.write_base()?;
-        }
-        Ok(self.left())
-    }
-
-    /// Takes back the block that was handed out last.
-    pub(crate) fn put_back(&mut self, block: RehearsedBlock) {
-        self.taken = self.taken.saturating_sub(1);
-        match &mut self.spilled {
-            Some((first, _)) => *first = block.order.height,
-            None => self.memory.push_front(block),
-        }
-    }
-
-    /// Returns the next block to be committed.
-    pub(crate) fn next_block(&mut self) -> Result<Option<RehearsedBlock>, StoreError> {
-        if let Some((first, last)) = self.spilled {
-            if let Some(block) = self.read_spilled(first)? {
-                self.taken = self.taken.saturating_add(1);
-                let next = Height(block.order.height.get().saturating_add(1));
-                self.spilled = (next <= last).then_some((next, last));
-                return Ok(Some(block));
-            }
-            self.spilled = None;
-        }
-        let block = self.memory.pop_front();
-        self.taken = self.taken.saturating_add(u64::from(block.is_some()));
-        Ok(block)
-    }
-
-    fn push(&mut self, block: RehearsedBlock) {
-        let memory = self.count(&block);
-        self.memory_bytes = self.memory_bytes.saturating_add(memory);
-        self.memory.push_back(block);
-    }
-
-    fn count(&mut self, block: &RehearsedBlock) -> usize {
-        let memory = block.memory();
-        self.size.add(count(block.txs.len()), count(memory));
-        memory
-    }
-
-    fn spill_memory(&mut self) -> Result<(), StoreError> {
-        let (Some(front), Some(back)) = (self.memory.front(), self.memory.back()) else {
-            return Ok(());
-        };
-        let first = self.spilled.map_or(front.order.height, |(first, _)| first);
-        let last = back.order.height;
-        let encoded: Vec<_> =
-            self.memory.drain(..).map(|block| (block.order.height, block.encode())).collect();
-        self.spill.write(|database| {
-            // CRASH: what is written here is gone on with; what is not is rehearsed again.
-            database.add_blocks(encoded.iter().map(|(height, body)| (*height, body.as_slice())))
-        })?;
-        self.spilled = Some((first, last));
-        self.memory_bytes = 0;
-        Ok(())
-    }
-
-    fn read_spilled(&self, from: Height) -> Result<Option<RehearsedBlock>, StoreError> {
-        let found = self.spill.read(|database| rehearsed_from(database, from))?;
-        Ok(found.flatten())
-    }
-}
-
-/// Locks a rehearsal; a panic while it is held leaves it as the last block left it.
-pub(crate) fn lock(rehearsal: &Mutex<Rehearsal>) -> MutexGuard<'_, Rehearsal> {
-    rehearsal.lock().unwrap_or_else(PoisonError::into_inner)
+fn count_block(size: &mut BatchSize, block: &RehearsedBlock) {
+    size.add(count(block.txs.len()), count(block.memory()));
 }

@@ -1,0 +1,124 @@
+//! A rehearsal: blocks that were executed in a sandbox, in memory or in its database. What may be committed.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::exec::above::Spill;
+use crate::exec::resume::rehearsed_from;
+use crate::exec::sealed::SealedBlock;
+use crate::store::StoreError;
+use crate::types::Height;
+
+/// Blocks that were executed in a sandbox, in order: what may be committed. Only a sandbox makes one.
+pub(crate) struct Rehearsal {
+    spill: Arc<Spill>,
+    /// The first and the last block that are in the sandbox database.
+    spilled: Option<(Height, Height)>,
+    memory: VecDeque<SealedBlock>,
+    memory_bytes: usize,
+    /// Blocks that it came to hold.
+    blocks: u64,
+    /// Blocks that were handed out.
+    taken: u64,
+}
+
+impl Rehearsal {
+    pub(super) fn empty(spill: Arc<Spill>) -> Self {
+        Self { spill, spilled: None, memory: VecDeque::new(), memory_bytes: 0, blocks: 0, taken: 0 }
+    }
+
+    /// Says whether there is nothing to commit.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.spilled.is_none() && self.memory.is_empty()
+    }
+
+    /// Returns how many blocks were not handed out.
+    pub(crate) const fn left(&self) -> u64 {
+        self.blocks.saturating_sub(self.taken)
+    }
+
+    /// Moves what was not handed out to the sandbox database for the next recovery; says how many blocks that are.
+    pub(crate) fn set_aside(&mut self) -> Result<u64, StoreError> {
+        if !self.is_empty() {
+            self.spill_memory()?;
+            // CRASH: before this the blocks may be found not to fit, and are rehearsed again; after it they are gone on with.
+            self.spill.write_base()?;
+        }
+        Ok(self.left())
+    }
+
+    /// Takes back the block that was handed out last.
+    pub(crate) fn put_back(&mut self, block: SealedBlock) {
+        self.taken = self.taken.saturating_sub(1);
+        match &mut self.spilled {
+            Some((first, _)) => *first = block.order.height,
+            None => self.memory.push_front(block),
+        }
+    }
+
+    /// Returns the next block to be committed.
+    pub(crate) fn next_block(&mut self) -> Result<Option<SealedBlock>, StoreError> {
+        if let Some((first, last)) = self.spilled {
+            if let Some(block) = self.read_spilled(first)? {
+                self.taken = self.taken.saturating_add(1);
+                let next = Height(block.order.height.get().saturating_add(1));
+                self.spilled = (next <= last).then_some((next, last));
+                return Ok(Some(block));
+            }
+            self.spilled = None;
+        }
+        let block = self.memory.pop_front();
+        self.taken = self.taken.saturating_add(u64::from(block.is_some()));
+        Ok(block)
+    }
+
+    /// Goes on with the blocks from `first` to `last` that an earlier process left in the sandbox database.
+    pub(super) fn resume(&mut self, first: Height, last: Height, blocks: u64) {
+        (self.spilled, self.blocks) = (Some((first, last)), blocks);
+    }
+
+    /// Takes up blocks that follow; moves all of them to the sandbox database where they take more than so many bytes.
+    pub(super) fn add(
+        &mut self,
+        blocks: Vec<SealedBlock>,
+        memory_bytes_max: usize,
+    ) -> Result<(), StoreError> {
+        // The thread that executed them was given up on: they are rehearsed again.
+        if self.spill.is_abandoned() {
+            return Ok(());
+        }
+        for block in blocks {
+            self.memory_bytes = self.memory_bytes.saturating_add(block.memory());
+            self.blocks = self.blocks.saturating_add(1);
+            self.memory.push_back(block);
+        }
+        if self.memory_bytes > memory_bytes_max { self.spill_memory() } else { Ok(()) }
+    }
+
+    fn spill_memory(&mut self) -> Result<(), StoreError> {
+        let (Some(front), Some(back)) = (self.memory.front(), self.memory.back()) else {
+            return Ok(());
+        };
+        let first = self.spilled.map_or(front.order.height, |(first, _)| first);
+        let last = back.order.height;
+        let encoded: Vec<_> =
+            self.memory.drain(..).map(|block| (block.order.height, block.encode())).collect();
+        self.spill.write(|database| {
+            // CRASH: what is written here is gone on with; what is not is rehearsed again.
+            database.add_blocks(encoded.iter().map(|(height, body)| (*height, body.as_slice())))
+        })?;
+        self.spilled = Some((first, last));
+        self.memory_bytes = 0;
+        Ok(())
+    }
+
+    fn read_spilled(&self, from: Height) -> Result<Option<SealedBlock>, StoreError> {
+        let found = self.spill.read(|database| rehearsed_from(database, from))?;
+        Ok(found.flatten().map(SealedBlock::of))
+    }
+}
+
+/// Locks a rehearsal; a panic while it is held leaves it as the last block left it.
+pub(crate) fn lock(rehearsal: &Mutex<Rehearsal>) -> MutexGuard<'_, Rehearsal> {
+    rehearsal.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -39,7 +39,8 @@ fn cut_from(node: &Node, id: &str, from: u64, to: u64) -> Result<Bundle, CutErro
     cut(&store, &machine, (Height(from), Height(to)))
 }
 
-fn replayed(bundle: &Bundle, machine: impl StateMachine + 'static) -> ReplayReport {
+/// Replays a bundle with a machine.
+pub fn replayed(bundle: &Bundle, machine: impl StateMachine + 'static) -> ReplayReport {
     let machine: Arc<dyn StateMachine> = Arc::new(machine);
     replay(bundle, &machine, ReplayOptions::default(), &mut |_| {})
 }

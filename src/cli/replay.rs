@@ -1,4 +1,4 @@
-//! `rewake replay`: replays a bundle step by step, without any node.
+//! `rewake replay`: replays a bundle, without any node.
 
 use std::path::PathBuf;
 
@@ -24,14 +24,27 @@ pub(crate) struct ReplayArgs {
     /// Executes the transactions that verdicts keep out as well
     #[arg(long)]
     ignore_verdicts: bool,
+    /// Threads that execute the transactions of one block [default: the number of processors]; steps are shown in order
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64), conflicts_with = "steps")]
+    workers: Option<u8>,
+}
+
+impl ReplayArgs {
+    fn options(&self) -> ReplayOptions {
+        let mut options =
+            ReplayOptions { ignore_verdicts: self.ignore_verdicts, ..ReplayOptions::default() };
+        options.executor.records_access = self.steps;
+        if let Some(workers) = self.workers {
+            options.executor.workers = workers.into();
+        }
+        options
+    }
 }
 
 pub(crate) fn run(args: &ReplayArgs, app: &App) -> Result<Exit> {
     let bundle = Bundle::load(&args.file).map_err(|error| unreadable(args, &error))?;
     let machine = app.machine(&bundle.machine.id)?;
-    let options =
-        ReplayOptions { ignore_verdicts: args.ignore_verdicts, ..ReplayOptions::default() };
-    let report = replay(&bundle, &machine, options, &mut |block| {
+    let report = replay(&bundle, &machine, args.options(), &mut |block| {
         if args.steps {
             show(&app.output, block);
         }

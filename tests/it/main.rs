@@ -128,6 +128,8 @@ mod replay_cases;
 #[cfg(test)]
 mod reproduce;
 #[cfg(test)]
+mod reproduce_dependencies;
+#[cfg(test)]
 mod reproduce_golden;
 #[cfg(test)]
 mod resume;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rewake::block::{OrderRef, Receipt, Receipts};
 use rewake::event::Patch;
-use rewake::exec::Rulings;
+use rewake::exec::{Dependencies, Rulings};
 use rewake::machine::{BlockInput, MachineVersion, TxInput};
 use rewake::reproduce::{Bundle, BundleBlock, Expected, FailureKind, ReportedFailure};
 use rewake::state::{Change, ChangeSet, MemoryState};
@@ -19,8 +19,11 @@ const RELEASED: &str =
 /// A bundle that was released, and what is in it.
 type Golden = (&'static str, Bundle);
 
-fn golden() -> [Golden; 1] {
-    [("bundle-v1.rwb", bundle())]
+fn golden() -> [Golden; 2] {
+    let mut with_record = bundle();
+    let lists = vec![vec![], vec![], vec![0], vec![2, 0]];
+    with_record.blocks[0].dependencies = Some(Dependencies::new(lists));
+    [("bundle-v1.rwb", bundle()), ("bundle-v1-dependencies.rwb", with_record)]
 }
 
 fn bytes(text: &str) -> Bytes {
@@ -40,7 +43,7 @@ fn block(height: u64, order: u64, txs: Vec<TxInput>, expected: Expected) -> Bund
     let chain = Digest([height.to_le_bytes()[0]; 32]);
     let order = OrderRef { height: Height(height), seq: seq(order), chain };
     let input = BlockInput { height: Height(height), header: bytes(""), patches: vec![], txs };
-    BundleBlock { order, input, rulings: Rulings::new(), expected }
+    BundleBlock { order, input, rulings: Rulings::new(), dependencies: None, expected }
 }
 
 /// A bundle of the probe with a line of every kind: a patch, a verdict, every receipt, and a block that failed.
@@ -93,7 +96,8 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
-fn text(packed: &[u8]) -> String {
+/// Returns the lines of a bundle.
+pub fn text(packed: &[u8]) -> String {
     String::from_utf8(zstd::decode_all(packed).expect("a frame")).expect("lines of JSON")
 }
 

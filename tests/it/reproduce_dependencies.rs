@@ -164,9 +164,8 @@ fn what_waits_for_its_dependencies_is_executed_once() {
 
 /// Packs lines whose last one is made anew, so that it vouches for the others.
 fn packed(lines: &str) -> Vec<u8> {
-    let end = lines.rfind("{\"end\"").expect("a last line");
-    let (lines, digest) = (&lines[..end], Digest::of(lines[..end].as_bytes()));
-    let count = lines.lines().count();
+    let (lines, _) = lines.rsplit_once("{\"end\"").expect("a last line");
+    let (count, digest) = (lines.lines().count(), Digest::of(lines.as_bytes()));
     let end = format!("{{\"end\":{{\"lines\":{count},\"digest\":\"{digest}\"}}}}\n");
     zstd::encode_all([lines, &end].concat().as_bytes(), 1).expect("a frame")
 }

@@ -131,3 +131,33 @@ fn tell(report: &ReplayReport, app: &App) {
     }
     app.output.object(report);
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::exec::ExecutorSettings;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ReplayArgs,
+    }
+
+    #[test]
+    fn workers_are_as_asked_for_and_steps_are_recorded_where_they_are_shown() {
+        let all = ExecutorSettings::default().workers;
+        let cases: [(&[&str], usize, bool); 4] = [
+            (&[], all, false),
+            (&["--workers", "1"], 1, false),
+            (&["--workers", "64"], 64, false),
+            (&["--steps"], all, true),
+        ];
+        for (how, workers, records_access) in cases {
+            let line = Line::try_parse_from([&["replay", "FILE"], how].concat()).expect("a line");
+            let found = line.args.options().executor;
+            assert_eq!((found.workers, found.records_access), (workers, records_access), "{how:?}");
+        }
+    }
+}

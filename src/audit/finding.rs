@@ -224,4 +224,41 @@ impl Findings {
     pub(crate) fn extend(&mut self, findings: impl IntoIterator<Item = Finding>) {
         findings.into_iter().for_each(|finding| self.add(finding));
     }
+
+    /// Adds what was collected elsewhere.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.count = self.count.saturating_add(other.count);
+        let room = FINDINGS_MAX.saturating_sub(self.kept.len());
+        self.kept.extend(other.kept.into_iter().take(room));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_are_kept_up_to_a_limit_in_order_and_all_are_counted() {
+        let of = |what, count: usize| {
+            let mut findings = Findings::default();
+            findings.extend((0..count).map(|_| Finding::new(what, "", "")));
+            findings
+        };
+        for (first, second) in [(0, 3), (3, 0), (600, 400), (600, 401), (1_000, 5), (1_200, 2_000)]
+        {
+            let mut findings = of(What::StateEntry, first);
+            findings.join(of(What::Table, second));
+            let all = std::iter::repeat_n(What::StateEntry, first);
+            let all = all.chain(std::iter::repeat_n(What::Table, second)).take(FINDINGS_MAX);
+            let kept = findings.kept.iter().map(|finding| finding.what);
+            assert!(kept.eq(all), "{first} and {second}");
+            assert_eq!(findings.count, (first + second) as u64);
+        }
+        let mut findings = of(What::Change, 1);
+        findings.join(Findings {
+            kept: vec![Finding { more: 7, ..Finding::new(What::Change, "", "") }],
+            count: 8,
+        });
+        assert_eq!((findings.count, findings.kept.len()), (9, 2));
+    }
 }

@@ -51,11 +51,12 @@ pub(super) fn compare(
     head_digest: Option<Digest>,
     findings: &mut Findings,
 ) -> u64 {
-    let mut unvouched = Vec::new();
+    // They come behind the others, and may be as many as there are entries.
+    let mut unvouched = Findings::default();
     let mut vouch = |key: &Bytes, is_vouched_for: bool| {
         if !is_vouched_for {
             let finding = Finding::new(What::StateEntry, "the tag of its value", "another tag");
-            unvouched.push(finding.at_key(key));
+            unvouched.add(finding.at_key(key));
         }
     };
     let scanned = match base {
@@ -78,12 +79,12 @@ pub(super) fn compare(
         }
         Some(Base::Undone(_)) | None => {
             if let Some(Base::Undone(state)) = base {
-                findings.extend(differing(state, store));
+                compare_changed(state, store, findings);
             }
             TableScan::run(store, |key, _, is_vouched_for| vouch(key, is_vouched_for))
         }
     };
-    findings.extend(unvouched);
+    findings.join(unvouched);
     match scanned {
         Ok(scan) => {
             compare_digests(store, &scan, head_digest, findings);
@@ -97,7 +98,7 @@ pub(super) fn compare(
 }
 
 /// Compares the keys that history changed.
-fn differing(state: &Undone<'_>, store: &Store) -> Vec<Finding> {
+fn compare_changed(state: &Undone<'_>, store: &Store, findings: &mut Findings) {
     let mut keys: Vec<_> = state.past.iter().collect();
     keys.sort_unstable();
     let main = store.main();
@@ -106,7 +107,7 @@ fn differing(state: &Undone<'_>, store: &Store) -> Vec<Finding> {
         let found = main.get(key).ok()?;
         (found != *expected).then(|| entry(key, expected.as_ref(), found.as_ref()))
     });
-    compared.collect()
+    findings.extend(compared);
 }
 
 fn compare_digests(

@@ -1,4 +1,4 @@
-//! `rewake replay`: replays a bundle step by step, without any node.
+//! `rewake replay`: replays a bundle, without any node.
 
 use std::path::PathBuf;
 
@@ -24,14 +24,27 @@ pub(crate) struct ReplayArgs {
     /// Executes the transactions that verdicts keep out as well
     #[arg(long)]
     ignore_verdicts: bool,
+    /// Threads that execute the transactions of one block [default: the number of processors]; steps are shown in order
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64), conflicts_with = "steps")]
+    workers: Option<u8>,
+}
+
+impl ReplayArgs {
+    fn options(&self) -> ReplayOptions {
+        let mut options =
+            ReplayOptions { ignore_verdicts: self.ignore_verdicts, ..ReplayOptions::default() };
+        options.executor.records_access = self.steps;
+        if let Some(workers) = self.workers {
+            options.executor.workers = workers.into();
+        }
+        options
+    }
 }
 
 pub(crate) fn run(args: &ReplayArgs, app: &App) -> Result<Exit> {
     let bundle = Bundle::load(&args.file).map_err(|error| unreadable(args, &error))?;
     let machine = app.machine(&bundle.machine.id)?;
-    let options =
-        ReplayOptions { ignore_verdicts: args.ignore_verdicts, ..ReplayOptions::default() };
-    let report = replay(&bundle, &machine, options, &mut |block| {
+    let report = replay(&bundle, &machine, args.options(), &mut |block| {
         if args.steps {
             show(&app.output, block);
         }
@@ -117,4 +130,34 @@ fn tell(report: &ReplayReport, app: &App) {
         app.output.note(format_args!("note: the bundle was made by {then}, this is {now}"));
     }
     app.output.object(report);
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::exec::ExecutorSettings;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ReplayArgs,
+    }
+
+    #[test]
+    fn workers_are_as_asked_for_and_steps_are_recorded_where_they_are_shown() {
+        let all = ExecutorSettings::default().workers;
+        let cases: [(&[&str], usize, bool); 4] = [
+            (&[], all, false),
+            (&["--workers", "1"], 1, false),
+            (&["--workers", "64"], 64, false),
+            (&["--steps"], all, true),
+        ];
+        for (how, workers, records_access) in cases {
+            let line = Line::try_parse_from([&["replay", "FILE"], how].concat()).expect("a line");
+            let found = line.args.options().executor;
+            assert_eq!((found.workers, found.records_access), (workers, records_access), "{how:?}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::io::{BufReader, Write as _};
 use std::path::Path;
 
 use crate::block::{OrderRef, Receipts};
-use crate::exec::{BlockFailure, Rulings};
+use crate::exec::{BlockFailure, Dependencies, Rulings};
 use crate::machine::{BlockInput, MachineVersion, TxInput};
 use crate::reproduce::{format, parse};
 use crate::state::{ChangeSet, MemoryState, Writer};
@@ -31,6 +31,9 @@ pub struct BundleBlock {
     pub input: BlockInput,
     /// Transactions that verdicts keep out of it.
     pub rulings: Rulings,
+    /// Which of its transactions read what others wrote, as an execution recorded it; it need not be right. A record
+    /// of another number of transactions says nothing, and is not written.
+    pub dependencies: Option<Dependencies>,
     /// What it came to.
     pub expected: Expected,
 }

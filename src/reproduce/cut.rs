@@ -8,7 +8,9 @@ use crate::block::BlockRow;
 use crate::codec::CodecError;
 use crate::diff::Verdicts;
 use crate::event::EventBody;
-use crate::exec::{BlockReader, Executor, ExecutorSettings, PendingBlock, STEP_TIME_MAX, watched};
+use crate::exec::{
+    BlockReader, Dependencies, Executor, ExecutorSettings, PendingBlock, STEP_TIME_MAX, watched,
+};
 use crate::machine::StateMachine;
 use crate::reproduce::{Bundle, BundleBlock, Expected};
 use crate::state::{ChangeSet, RecordingState, StateError, StateRead, scan_layered};
@@ -138,8 +140,11 @@ fn cut_block(
         receipts_digest: row.receipts_digest,
         changes_digest: row.changes_digest,
     };
+    let dependencies = body.dependencies.as_deref().map(Dependencies::decode);
+    let dependencies = dependencies.transpose().map_err(codec)?;
     let PendingBlock { order, input, rulings, .. } = pending;
-    Ok((BundleBlock { order, input, rulings, expected }, changes))
+    let dependencies = dependencies.filter(|known| known.txs() == input.txs.len());
+    Ok((BundleBlock { order, input, rulings, dependencies, expected }, changes))
 }
 
 /// Writes of earlier blocks of the range, above what is recorded.

@@ -69,6 +69,6 @@ fn failure_bundle(machine: &MachineVersion, failed: &FailedBlock) -> Bundle {
     let FailedBlock { block, touched, failure } = failed;
     let PendingBlock { order, input, rulings, .. } = block.clone();
     let expected = Expected::Failure(ReportedFailure::of(failure, &input.txs));
-    let block = BundleBlock { order, input, rulings, expected };
+    let block = BundleBlock { order, input, rulings, dependencies: None, expected };
     Bundle { machine: machine.clone(), state: touched.clone(), blocks: vec![block] }
 }

@@ -61,7 +61,8 @@ impl LineWriter {
     }
 
     fn block(&mut self, block: &BundleBlock) -> Result<(), BundleError> {
-        let BundleBlock { order, input, rulings, expected } = block;
+        let BundleBlock { order, input, rulings, dependencies, expected } = block;
+        let known = dependencies.as_ref().filter(|known| known.txs() == input.txs.len());
         let (receipts, changes) = match expected {
             Expected::Effects { receipts, changes, .. } => {
                 (receipts.0.as_slice(), changes.changes())
@@ -81,13 +82,14 @@ impl LineWriter {
         for patch in &input.patches {
             self.patch(patch)?;
         }
-        for tx in &input.txs {
+        for (index, tx) in input.txs.iter().enumerate() {
             self.line(&Line::Tx(TxLine {
                 seq: tx.seq,
                 id: tx.id,
                 payload: Hex(Bytes::from(&*tx.payload)),
                 created: tx.created,
                 ruling: rulings.get(&tx.seq).cloned(),
+                depends_on: known.map(|known| known.of(index).to_vec()),
             }))?;
         }
         for receipt in receipts {

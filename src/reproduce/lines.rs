@@ -1,6 +1,7 @@
 //! The lines of a bundle.
 //!
-//! Every line is one JSON object with one field, which names its kind. Bytes are lower-case hexadecimal text.
+//! Every line is one JSON object with one field, which names its kind. Bytes are lower-case hexadecimal text. Fields of
+//! a line that a reader does not know are passed over, so that a line can gain some within a format.
 //!
 //! | line | comes |
 //! | --- | --- |
@@ -8,7 +9,7 @@
 //! | `state` | once for each entry of the state before the first block, ascending by key |
 //! | `block` | once for each block: its order, its header, and how many lines of each kind below follow, in this order |
 //! | `patch` | once for each patch, each followed by its `entry` lines |
-//! | `tx` | once for each transaction, in execution order |
+//! | `tx` | once for each transaction, in execution order; `depends_on` says which earlier ones wrote what it read, in all lines of a block or in none |
 //! | `receipt` | once for each receipt, in execution order |
 //! | `change` | once for each change, ascending by key |
 //! | `effects` or `failure` | ends a block: the digests that its row had, or why it could not be executed |
@@ -108,6 +109,10 @@ pub(super) struct TxLine {
     pub(super) created: Option<UnixMillis>,
     /// Why a verdict keeps it out, where one does.
     pub(super) ruling: Option<String>,
+    /// Indices of the earlier transactions of the block that wrote what it read, the nearest first; `None` where
+    /// nothing is recorded of the block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) depends_on: Option<Vec<u32>>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -3,8 +3,9 @@
 use std::io::{BufRead, BufReader, Read};
 
 use crate::block::{OrderRef, Receipt, Receipts};
+use crate::codec::count;
 use crate::event::Patch;
-use crate::exec::Rulings;
+use crate::exec::{Dependencies, Rulings};
 use crate::machine::{BlockInput, TxInput};
 use crate::reproduce::format::TEXT_BYTES_MAX;
 use crate::reproduce::lines::{BlockLine, FORMAT, HeadLine, Hex, Line, PatchLine};
@@ -89,7 +90,7 @@ impl<R: BufRead> Lines<R> {
         let order = OrderRef { height, seq, chain: order_chain };
         let patches = (0..patches).map(|_| self.patch()).collect::<Result<_, _>>()?;
         let mut rulings = Rulings::new();
-        let txs = (0..txs).map(|_| self.tx(&mut rulings)).collect::<Result<_, _>>()?;
+        let (txs, dependencies) = self.txs(txs, &mut rulings)?;
         let receipts = Receipts((0..receipts).map(|_| self.receipt()).collect::<Result<_, _>>()?);
         let changes = self.changes(changes)?;
         let expected = match self.next()? {
@@ -105,7 +106,7 @@ impl<R: BufRead> Lines<R> {
             _ => return Err(self.unexpected("effects or failure")),
         };
         let input = BlockInput { height, header: header.0, patches, txs };
-        Ok(BundleBlock { order, input, rulings, expected })
+        Ok(BundleBlock { order, input, rulings, dependencies, expected })
     }
 
     fn patch(&mut self) -> Result<Patch, BundleError> {
@@ -122,7 +123,28 @@ impl<R: BufRead> Lines<R> {
         Ok(Patch { label, replaces_state, entries })
     }
 
-    fn tx(&mut self, rulings: &mut Rulings) -> Result<TxInput, BundleError> {
+    fn txs(
+        &mut self,
+        length: u64,
+        rulings: &mut Rulings,
+    ) -> Result<(Vec<TxInput>, Option<Dependencies>), BundleError> {
+        let (mut txs, mut lists) = (Vec::new(), Vec::new());
+        for _ in 0..length {
+            let (tx, depends_on) = self.tx(rulings)?;
+            if !txs.is_empty() && depends_on.is_some() == lists.is_empty() {
+                return Err(self.corrupt("depends_on is in some lines of the block and not in all"));
+            }
+            if depends_on.as_ref().is_some_and(|list| !are_earlier(list, txs.len())) {
+                return Err(self.corrupt("depends_on does not name earlier ones, nearest first"));
+            }
+            lists.extend(depends_on);
+            txs.push(tx);
+        }
+        let dependencies = (!lists.is_empty()).then(|| Dependencies::new(lists));
+        Ok((txs, dependencies))
+    }
+
+    fn tx(&mut self, rulings: &mut Rulings) -> Result<(TxInput, Option<Vec<u32>>), BundleError> {
         let Line::Tx(line) = self.next()? else { return Err(self.unexpected("tx")) };
         if let Some(reason) = line.ruling {
             rulings.insert(line.seq, reason);
@@ -130,7 +152,8 @@ impl<R: BufRead> Lines<R> {
         // A position is read without its constructor.
         let seq = Seq::new(line.seq.get()).ok_or_else(|| self.corrupt("it has no position"))?;
         let payload = Slice::copy_from_slice(&line.payload.0);
-        Ok(TxInput { seq, id: line.id, payload, created: line.created })
+        let tx = TxInput { seq, id: line.id, payload, created: line.created };
+        Ok((tx, line.depends_on))
     }
 
     fn receipt(&mut self) -> Result<Receipt, BundleError> {
@@ -186,7 +209,7 @@ impl<R: BufRead> Lines<R> {
         let left = TEXT_BYTES_MAX.saturating_sub(self.bytes).saturating_add(1);
         let read = self.text.by_ref().take(left).read_until(b'\n', &mut bytes);
         let read = read.map_err(|error| self.corrupt(&format!("unpacking: {error}")))?;
-        self.bytes = self.bytes.saturating_add(crate::codec::count(read));
+        self.bytes = self.bytes.saturating_add(count(read));
         if self.bytes > TEXT_BYTES_MAX {
             return Err(BundleError::TooLarge { line: self.line, bytes_max: TEXT_BYTES_MAX });
         }
@@ -203,4 +226,10 @@ impl<R: BufRead> Lines<R> {
     fn corrupt(&self, what: &str) -> BundleError {
         BundleError::Corrupt { line: self.line, what: what.to_owned() }
     }
+}
+
+/// Says whether a list names transactions before one in the only form in which it is written.
+fn are_earlier(list: &[u32], index: usize) -> bool {
+    let is_earlier = |nearest: &u32| u64::from(*nearest) < count(index);
+    list.first().is_none_or(is_earlier) && list.is_sorted_by(|nearer, farther| nearer > farther)
 }

@@ -16,17 +16,23 @@ use crate::state::{ChangeSet, MemoryState};
 use crate::types::{Digest, Height};
 
 /// How a bundle is replayed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct ReplayOptions {
     /// Whether transactions that verdicts keep out are executed as well.
     pub ignore_verdicts: bool,
     /// Longest time that one step may take before it is stopped at its next read or write.
     pub step_time_max: Duration,
+    /// How blocks are executed; where it records access, in order.
+    pub executor: ExecutorSettings,
 }
 
 impl Default for ReplayOptions {
     fn default() -> Self {
-        Self { ignore_verdicts: false, step_time_max: STEP_TIME_MAX }
+        Self {
+            ignore_verdicts: false,
+            step_time_max: STEP_TIME_MAX,
+            executor: ExecutorSettings::default(),
+        }
     }
 }
 
@@ -76,9 +82,11 @@ impl ReplayReport {
     }
 }
 
-/// Replays a bundle with a machine; `observer` sees each block with the keys that its steps touched.
+/// Replays a bundle with a machine; `observer` sees each block, with the keys that its steps touched where they are
+/// asked for.
 ///
-/// After a difference it goes on from the recorded change set where its digest vouches for it, else from its own.
+/// After a difference it goes on from the recorded change set where its digest vouches for it, else from its own. What
+/// the bundle says of dependencies among transactions, and the number of workers, change nothing but the time it takes.
 pub fn replay(
     bundle: &Bundle,
     machine: &Arc<dyn StateMachine>,
@@ -86,8 +94,7 @@ pub fn replay(
     observer: &mut dyn FnMut(ReplayedBlock<'_>),
 ) -> ReplayReport {
     let started = Instant::now();
-    let settings = ExecutorSettings { records_access: true, ..ExecutorSettings::default() };
-    let executor = Executor::new(Arc::clone(machine), settings);
+    let executor = Executor::new(Arc::clone(machine), options.executor);
     let watch = Arc::clone(executor.watch());
     let height = |block: Option<&BundleBlock>| block.map(|block| block.order.height);
     let report = ReplayReport {
@@ -133,8 +140,8 @@ impl Replay {
     ) -> bool {
         let none = Rulings::new();
         let rulings = if ignore_verdicts { &none } else { &block.rulings };
-        let input = &block.input;
-        let result = self.executor.execute(input, rulings, &self.state);
+        let (input, known) = (&block.input, block.dependencies.as_ref());
+        let result = self.executor.execute_known(input, rulings, &self.state, known);
         let (executed, failure) = match result {
             Ok(executed) => (Some(executed), None),
             Err(failure) => (self.up_to(&failure, input, rulings), Some(failure)),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use rewake::audit::{AuditError, AuditRange, AuditReport, Finding, What, audit};
+use rewake::audit::{AuditError, AuditRange, AuditReport, FINDINGS_MAX, Finding, What, audit};
 use rewake::cli::{Exit, Output, run_with};
 use rewake::exec::{Dependencies, NewEvent, Outcome, RecoveryOptions};
 use rewake::generate::Workload;
@@ -195,6 +195,23 @@ fn a_flipped_byte_in_the_state_table_is_named_by_its_key() {
     let damage = flip("main.db", "state", "value", "key = (SELECT min(key) FROM state)", 9);
     let found = check(&damage, None, &[What::StateEntry, What::StateLanes]);
     assert_eq!(found[0].key.as_deref(), Some("610000000000000001"));
+}
+
+#[test]
+fn of_very_many_damaged_tags_the_first_are_named_and_all_are_counted() {
+    let node = Node::ledger();
+    fill(&node, &Workload { accounts: 1_200, transfers: 20, block_txs: 10, ..Workload::default() });
+    node.recover();
+    let main = Connection::open(node.dir.file("main.db")).expect("a database");
+    let damaged = main.execute("UPDATE state SET tag = tag + 1", []).expect("an update");
+    drop(main);
+    assert!(damaged > FINDINGS_MAX, "{damaged} entries");
+    let report = run(&node.dir, &machine(&node, "ledger"), AuditRange::default());
+    assert_eq!((report.finding_count, report.findings.len()), (damaged as u64, FINDINGS_MAX));
+    let is_tag = |finding: &Finding| finding.expected == "the tag of its value";
+    assert!(report.findings.iter().all(is_tag), "{:?}", report.findings);
+    let keys: Vec<_> = report.findings.iter().map(|finding| &finding.key).collect();
+    assert!(keys.is_sorted_by(|a, b| a < b), "each is named once, from the first on");
 }
 
 #[test]

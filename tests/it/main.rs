@@ -128,6 +128,10 @@ mod replay_cases;
 #[cfg(test)]
 mod reproduce;
 #[cfg(test)]
+mod reproduce_dependencies;
+#[cfg(test)]
+mod reproduce_golden;
+#[cfg(test)]
 mod resume;
 #[cfg(test)]
 mod scripted;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::program::{json, kill, real_data, start};
 use crate::scripted::copy_files;
+use rewake::reproduce::Bundle;
 use rewake::store::DataDir;
 
 const BLOCKS: u64 = 31;
@@ -118,7 +119,14 @@ fn a_bundle_of_a_mainnet_block_replays_with_nothing_else_there() {
     let bundle = scratch.path().join("block.rwb").display().to_string();
     json(&["bundle", "--data", &data, "--from", LAST, "--to", LAST, "-o", &bundle], 0);
     fs::remove_dir_all(&node).expect("the node can be deleted");
-    json(&["replay", &bundle], 0);
+    let [block] = &*Bundle::load(Path::new(&bundle)).expect("a bundle").blocks else {
+        panic!("it holds one block")
+    };
+    let known = block.dependencies.as_ref().expect("what execution recorded");
+    assert!(known.longest_chain() > 1, "its transactions have to do with each other");
+    for how in [&[][..], &["--workers", "1"], &["--workers", "2"], &["--steps"]] {
+        json(&[&["replay", &bundle], how].concat(), 0);
+    }
 }
 
 #[test]

@@ -33,13 +33,15 @@ fn ledger() -> Node {
     node
 }
 
-fn cut_from(node: &Node, id: &str, from: u64, to: u64) -> Result<Bundle, CutError> {
+/// Cuts blocks out of a node of a machine.
+pub fn cut_from(node: &Node, id: &str, from: u64, to: u64) -> Result<Bundle, CutError> {
     let store = Arc::new(node.dir.open().expect("it opens"));
     let machine = node.registry.find(id).expect("it is registered");
     cut(&store, &machine, (Height(from), Height(to)))
 }
 
-fn replayed(bundle: &Bundle, machine: impl StateMachine + 'static) -> ReplayReport {
+/// Replays a bundle with a machine.
+pub fn replayed(bundle: &Bundle, machine: impl StateMachine + 'static) -> ReplayReport {
     let machine: Arc<dyn StateMachine> = Arc::new(machine);
     replay(bundle, &machine, ReplayOptions::default(), &mut |_| {})
 }
@@ -154,9 +156,15 @@ fn the_commands_cut_and_replay_with_the_documented_codes() {
     let (exit, out, _) = command(&["rewake", "replay", &file, "--steps"]);
     assert_eq!(exit, Exit::Done, "{out}");
     assert!(out.contains("block 6: 10 transactions") && out.contains("    writes 61"), "{out}");
-    let (exit, out, _) = command(&["rewake", "replay", &file, "--json"]);
-    let report: ReplayReport = serde_json::from_str(&out).expect("one JSON object");
-    assert_eq!((exit, report.blocks_executed, report.is_equal()), (Exit::Done, 3, true));
+    for how in [&["--json"][..], &["--json", "--workers", "1"], &["--json", "--workers", "3"]] {
+        let (exit, out, _) = command(&[&["rewake", "replay", &file], how].concat());
+        let report: ReplayReport = serde_json::from_str(&out).expect("one JSON object");
+        assert_eq!((exit, report.blocks_executed, report.is_equal()), (Exit::Done, 3, true));
+    }
+    for how in [&["--workers", "0"][..], &["--workers", "65"], &["--steps", "--workers", "2"]] {
+        let refused = command(&[&["rewake", "replay", &file], how].concat());
+        assert_eq!(refused.0, Exit::Usage, "{refused:?}");
+    }
     let mut bundle = Bundle::load(std::path::Path::new(&file)).expect("a bundle");
     bundle.blocks[1].input.txs[0].payload = Slice::new();
     bundle.save(std::path::Path::new(&file)).expect("it is written");

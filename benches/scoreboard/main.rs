@@ -1,6 +1,7 @@
 //! The scoreboard: what the engine does against what the disk and the processor allow, both sides in one run.
 //!
-//! `cargo bench --bench scoreboard [-- --quick] [-- --only GROUP] [-- --json FILE]`. Each side is measured several times in turn with
+//! `cargo bench --bench scoreboard [-- --quick] [-- --only GROUP] [-- --blocks] [-- --json FILE]`. With `--blocks`, and where a
+//! file is asked for, each block of mainnet has rows of its own. Each side is measured several times in turn with
 //! the other, and medians are compared, so that a machine whose speed drifts does not favour one of them.
 
 #![expect(
@@ -13,6 +14,8 @@
 
 mod append;
 mod direct;
+#[cfg(feature = "evm")]
+mod evm;
 mod execution;
 mod history;
 mod node;
@@ -48,6 +51,10 @@ struct Settings {
     /// Events of the short and of the long log whose start-ups are compared.
     histories: [u64; 2],
     repetitions: usize,
+    /// Repetitions of EVM blocks, whose medians are compared one by one.
+    block_repetitions: usize,
+    /// Whether each block has rows of its own.
+    each_block: bool,
 }
 
 const FULL: Settings = Settings {
@@ -55,10 +62,18 @@ const FULL: Settings = Settings {
     accounts: 100_000,
     histories: [10_000, 10_000_000],
     repetitions: 3,
+    block_repetitions: 9,
+    each_block: false,
 };
 
-const QUICK: Settings =
-    Settings { transfers: 20_000, accounts: 2_000, histories: [10_000, 100_000], repetitions: 2 };
+const QUICK: Settings = Settings {
+    transfers: 20_000,
+    accounts: 2_000,
+    histories: [10_000, 100_000],
+    repetitions: 2,
+    block_repetitions: 3,
+    each_block: false,
+};
 
 /// What is measured, by the name that `--only` takes.
 const GROUPS: [(&str, Measure); 6] = [
@@ -82,7 +97,9 @@ fn main() -> Result<()> {
     if let Some(dir) = after(history::CHILD) {
         return history::recover_here(dir);
     }
-    let settings = if quick { QUICK } else { FULL };
+    let each_block =
+        arguments.iter().any(|argument| argument == "--blocks" || argument == "--json");
+    let settings = Settings { each_block, ..if quick { QUICK } else { FULL } };
     let mut rows = Vec::new();
     for (name, measure) in GROUPS {
         if after("--only").is_none_or(|only| only == name) {

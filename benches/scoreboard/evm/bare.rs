@@ -32,6 +32,7 @@ const BLOCK_HASHES: u8 = b'N';
 
 /// A block with all that its execution needs.
 pub(crate) struct Bare {
+    fork: Fork,
     block: BlockEnv,
     config: CfgEnv,
     txs: Vec<TxEnv>,
@@ -44,7 +45,12 @@ impl Bare {
         let (order, _) = OrderHeader::decode(&input.header)?;
         let (block, config) = environment(&order)?;
         let txs = open_txs(&input.txs, order.fork)?;
-        Ok(Self { block, config, txs, database: database(state)? })
+        Ok(Self { fork: order.fork, block, config, txs, database: database(state)? })
+    }
+
+    /// Reads transactions of the block and recovers their senders, one after the other.
+    pub(crate) fn recover_senders(&self, txs: &[TxInput]) -> Result<Vec<TxEnv>> {
+        open_txs(txs, self.fork)
     }
 
     /// Executes the block, transaction after transaction, each committed to the database; returns how long that took.
@@ -71,8 +77,7 @@ pub(crate) fn agree(bare: Vec<ExecutionResult>, ours: &[EvmReceipt]) -> bool {
         })
 }
 
-/// Reads transactions and recovers their senders, one after the other.
-pub(crate) fn open_txs(txs: &[TxInput], fork: Fork) -> Result<Vec<TxEnv>> {
+fn open_txs(txs: &[TxInput], fork: Fork) -> Result<Vec<TxEnv>> {
     txs.iter().map(|tx| open_tx(&tx.payload, fork)).collect()
 }
 

@@ -26,6 +26,8 @@ const TURNS_MAX: u32 = 16;
 pub(crate) struct Contest {
     machine: Arc<dyn StateMachine>,
     pub(crate) blocks: Vec<Contested>,
+    /// The state after the last of them.
+    pub(crate) after: MemoryState,
 }
 
 /// A block with the state before it, and what it comes to on one worker.
@@ -83,7 +85,7 @@ impl Contest {
             state.apply(&changes);
             blocks.push(block);
         }
-        Ok(Self { machine, blocks })
+        Ok(Self { machine, blocks, after: state })
     }
 
     /// Measures every side of every block, so many times in turn; every result is compared with that of one worker.

@@ -4,6 +4,7 @@ mod bare;
 mod contest;
 mod critical_path;
 mod mainnet;
+pub(crate) mod recovered;
 
 use anyhow::Result;
 

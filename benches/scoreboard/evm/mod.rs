@@ -5,11 +5,14 @@ mod contest;
 mod critical_path;
 mod mainnet;
 pub(crate) mod recovered;
+mod token;
+mod transfers;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use self::contest::{Contest, Contested, Times};
 use self::critical_path::CriticalPath;
+use self::transfers::Asset;
 use crate::Settings;
 use crate::row::{Goal, Row};
 
@@ -21,9 +24,11 @@ const KNOWN: Side = |times| times.known;
 const ONE: Side = |times| times.one;
 const REVM: Side = |times| times.revm;
 
-/// Executes the blocks of mainnet, where they are at hand.
+/// Executes transfers, and the blocks of mainnet where they are at hand.
 pub(crate) fn rows(settings: &Settings) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
+    let mut rows =
+        of_transfers(settings, "ERC-20 transfers", Asset::Token, Some(Goal::AtLeast(1.8)))?;
+    rows.extend(of_transfers(settings, "native transfers (EVM)", Asset::Ether, None)?);
     if let Some(blocks) = mainnet::blocks()? {
         let contest = Contest::new(mainnet::inputs(&blocks))?;
         let times = contest.measure(settings.block_repetitions)?;
@@ -35,6 +40,25 @@ pub(crate) fn rows(settings: &Settings) -> Result<Vec<Row>> {
         }
     }
     Ok(rows)
+}
+
+fn of_transfers(
+    settings: &Settings,
+    what: &str,
+    asset: Asset,
+    goal: Option<Goal>,
+) -> Result<Vec<Row>> {
+    let contest =
+        Contest::new(transfers::chain(asset, settings.transfers.div_ceil(50_000).max(2))?)?;
+    // A token says what it moved; ether does not.
+    let logs = usize::from(asset == Asset::Token);
+    let mut receipts = contest.blocks.iter().flat_map(|block| &block.receipts);
+    ensure!(receipts.all(|receipt| receipt.success && receipt.logs.len() == logs), "{what} fail");
+    let times = contest.measure(settings.block_repetitions)?;
+    Ok(vec![
+        faster(format!("{what}: two workers, against one"), &times, TWO, ONE, goal),
+        faster(format!("{what}: two workers, against sequential revm"), &times, TWO, REVM, None),
+    ])
 }
 
 fn of_mainnet(blocks: &[Contested], times: &[Times]) -> Vec<Row> {

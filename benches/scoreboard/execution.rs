@@ -63,7 +63,7 @@ fn execute(workers: usize, blocks: &[BlockInput]) -> Result<(Duration, Vec<Diges
 }
 
 /// Blocks of transfers: between pairs that have nothing in common, or all of them from one account.
-fn ledger(blocks: u64, is_hot: bool) -> Vec<BlockInput> {
+pub(crate) fn ledger(blocks: u64, is_hot: bool) -> Vec<BlockInput> {
     let pair = |number: u64| {
         let first = if is_hot { 1 } else { 2 * number + 1 };
         (Account(first), Account(2 * number + 2))

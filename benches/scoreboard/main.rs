@@ -12,6 +12,7 @@
     reason = "a measurement prints, stops where it cannot be made, and rounds"
 )]
 
+mod allocations;
 mod append;
 mod direct;
 #[cfg(feature = "evm")]
@@ -84,6 +85,7 @@ const GROUPS: &[(&str, Measure)] = &[
     ("execution", execution::rows),
     #[cfg(feature = "evm")]
     ("mainnet", evm::recovered::rows),
+    ("allocations", allocations::rows),
     ("node", node::rows),
 ];
 

@@ -26,6 +26,8 @@ use rewake::machine::evm::{EvmReceipt, Fork, OrderHeader};
 use rewake::machine::{BlockInput, TxInput};
 use rewake::state::MemoryState;
 
+use crate::allocations;
+
 /// Namespaces of codes and of block hashes, as the layout of the state documents them.
 const CODES: u8 = b'K';
 const BLOCK_HASHES: u8 = b'N';
@@ -53,19 +55,27 @@ impl Bare {
         open_txs(txs, self.fork)
     }
 
-    /// Executes the block, transaction after transaction, each committed to the database; returns how long that took.
-    pub(crate) fn execute(&self) -> Result<(Duration, Vec<ExecutionResult>)> {
+    /// Executes the block, transaction after transaction, each committed to the database.
+    pub(crate) fn execute(&self) -> Result<Measured> {
         let (txs, database) = (self.txs.clone(), self.database.clone());
         let (block, config) = (self.block.clone(), self.config.clone());
-        let began = Instant::now();
+        let (began, allocated) = (Instant::now(), allocations::so_far());
         let context = Context::mainnet().with_db(database).with_block(block).with_cfg(config);
         let mut machine = context.build_mainnet();
         let mut results = Vec::with_capacity(txs.len());
         for tx in txs {
             results.push(machine.transact_commit(tx)?);
         }
-        Ok((began.elapsed(), results))
+        let (took, allocations) = (began.elapsed(), allocations::so_far() - allocated);
+        Ok(Measured { took, allocations, results })
     }
+}
+
+/// What a block took, and what its transactions came to.
+pub(crate) struct Measured {
+    pub(crate) took: Duration,
+    pub(crate) allocations: u64,
+    pub(crate) results: Vec<ExecutionResult>,
 }
 
 /// Says whether transactions came to the same results.

@@ -14,7 +14,8 @@ use rewake::machine::{BlockInput, Registry, StateMachine};
 use rewake::state::{ChangeSet, MemoryState};
 use rewake::types::Digest;
 
-use super::bare::{Bare, agree};
+use super::bare::{Bare, Measured, agree};
+use crate::allocations::counted;
 use crate::row::median;
 
 /// A block that takes less is executed several times a repetition, so that its median means something.
@@ -113,6 +114,21 @@ impl Contest {
         };
         Ok(times.into_iter().map(medians).collect())
     }
+
+    /// Counts what one worker and what `revm` allocate for each transaction.
+    pub(crate) fn allocations(&self) -> Result<[f64; 2]> {
+        let executor = executor(&self.machine, 1);
+        let (mut ours, mut revm, mut txs) = (0, 0, 0);
+        for block in &self.blocks {
+            let (executed, allocations) =
+                counted(|| executor.execute(&block.input, &Rulings::new(), &block.state))?;
+            executed?;
+            ours += allocations;
+            revm += block.bare.execute()?.allocations;
+            txs += block.input.txs.len();
+        }
+        Ok([ours, revm].map(|allocations| allocations as f64 / txs as f64))
+    }
 }
 
 fn executor(machine: &Arc<dyn StateMachine>, workers: usize) -> Executor {
@@ -156,7 +172,7 @@ impl Contested {
             Side::Known => self.execute(known, Some(&self.dependencies)),
             Side::One => self.execute(one, None),
             Side::Revm => {
-                let (took, results) = self.bare.execute()?;
+                let Measured { took, results, .. } = self.bare.execute()?;
                 let height = self.input.height.get();
                 ensure!(agree(results, &self.receipts), "block {height}: revm disagrees");
                 Ok(took)

@@ -42,6 +42,12 @@ pub(crate) fn rows(settings: &Settings) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// Returns how often one worker and `revm` allocate for a transaction of mainnet, where its blocks are at hand.
+pub(crate) fn mainnet_allocations() -> Result<Option<[f64; 2]>> {
+    let blocks = mainnet::blocks()?;
+    blocks.map(|blocks| Contest::new(mainnet::inputs(&blocks))?.allocations()).transpose()
+}
+
 fn of_transfers(
     settings: &Settings,
     what: &str,
@@ -58,6 +64,7 @@ fn of_transfers(
     Ok(vec![
         faster(format!("{what}: two workers, against one"), &times, TWO, ONE, goal),
         faster(format!("{what}: two workers, against sequential revm"), &times, TWO, REVM, None),
+        faster(format!("{what}: one worker, against sequential revm"), &times, ONE, REVM, None),
     ])
 }
 

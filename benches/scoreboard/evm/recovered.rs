@@ -85,7 +85,7 @@ fn sequentially(contest: &Contest) -> Result<(Duration, Duration)> {
         let began = Instant::now();
         std::hint::black_box(block.bare.recover_senders(&block.input.txs)?);
         senders += began.elapsed();
-        execution += block.bare.execute()?.0;
+        execution += block.bare.execute()?.took;
     }
     Ok((senders, execution))
 }

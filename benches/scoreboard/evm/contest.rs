@@ -15,6 +15,7 @@ use rewake::state::{ChangeSet, MemoryState};
 use rewake::types::Digest;
 
 use super::bare::{Bare, Measured, agree};
+use super::header_check::check;
 use crate::allocations::counted;
 use crate::row::median;
 
@@ -49,6 +50,8 @@ pub(crate) struct Times {
     pub(crate) known: f64,
     pub(crate) one: f64,
     pub(crate) revm: f64,
+    /// What a node would check of the block after `revm`.
+    pub(crate) checks: f64,
 }
 
 /// Who executes.
@@ -62,9 +65,11 @@ enum Side {
     One,
     /// Sequential `revm`.
     Revm,
+    /// Checks of the header, which `revm` leaves out.
+    Checks,
 }
 
-const SIDES: [Side; 4] = [Side::Two, Side::Known, Side::One, Side::Revm];
+const SIDES: [Side; 5] = [Side::Two, Side::Known, Side::One, Side::Revm, Side::Checks];
 
 impl Contest {
     /// Executes blocks once on one worker, each above what the one before left and its own patches.
@@ -109,8 +114,8 @@ impl Contest {
             }
         }
         let medians = |times: [Vec<f64>; SIDES.len()]| {
-            let [two, known, one, revm] = times.map(median);
-            Times { two, known, one, revm }
+            let [two, known, one, revm, checks] = times.map(median);
+            Times { two, known, one, revm, checks }
         };
         Ok(times.into_iter().map(medians).collect())
     }
@@ -177,6 +182,7 @@ impl Contested {
                 ensure!(agree(results, &self.receipts), "block {height}: revm disagrees");
                 Ok(took)
             }
+            Side::Checks => check(&self.input, &self.receipts),
         }
     }
 

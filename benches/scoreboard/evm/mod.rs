@@ -3,6 +3,7 @@
 mod bare;
 mod contest;
 mod critical_path;
+mod header_check;
 mod mainnet;
 pub(crate) mod recovered;
 mod token;
@@ -23,6 +24,7 @@ const TWO: Side = |times| times.two;
 const KNOWN: Side = |times| times.known;
 const ONE: Side = |times| times.one;
 const REVM: Side = |times| times.revm;
+const REVM_AND_CHECKS: Side = |times| times.revm + times.checks;
 
 /// Executes transfers, and the blocks of mainnet where they are at hand.
 pub(crate) fn rows(settings: &Settings) -> Result<Vec<Row>> {
@@ -65,6 +67,13 @@ fn of_transfers(
         faster(format!("{what}: two workers, against one"), &times, TWO, ONE, goal),
         faster(format!("{what}: two workers, against sequential revm"), &times, TWO, REVM, None),
         faster(format!("{what}: one worker, against sequential revm"), &times, ONE, REVM, None),
+        faster(
+            format!("{what}: one worker, against revm and checks of headers"),
+            &times,
+            ONE,
+            REVM_AND_CHECKS,
+            None,
+        ),
     ])
 }
 
@@ -90,6 +99,13 @@ fn of_mainnet(blocks: &[Contested], times: &[Times]) -> Vec<Row> {
             least(1.6),
         ),
         faster(format!("{what}: one worker, against sequential revm"), times, ONE, REVM, None),
+        faster(
+            format!("{what}: one worker, against revm and checks of headers"),
+            times,
+            ONE,
+            REVM_AND_CHECKS,
+            None,
+        ),
         faster(format!("{what}: two workers, against one"), times, TWO, ONE, None),
         faster(format!("{known}: two workers, against one"), times, KNOWN, ONE, None),
         slowest(&what, "sequential revm", blocks, times, REVM),

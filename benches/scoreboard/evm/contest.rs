@@ -22,7 +22,7 @@ use crate::row::median;
 /// A block that takes less is executed several times a repetition, so that its median means something.
 const LONG: Duration = Duration::from_millis(2);
 /// How often, at most.
-const TURNS_MAX: u32 = 16;
+const TURNS_MAX: u32 = 64;
 
 /// Blocks, each with the state before it.
 pub(crate) struct Contest {
@@ -103,15 +103,18 @@ impl Contest {
             let executors = [2, 2, 1].map(|workers| executor(&self.machine, workers));
             for (block, times) in self.blocks.iter().zip(&mut times) {
                 for turn in 0..block.turns as usize {
-                    let order = SIDES.into_iter().zip(times.iter_mut());
-                    let mut order: Vec<_> = order.collect();
-                    // The side that comes first finds the caches as another block left them.
+                    let mut order: Vec<_> = SIDES.into_iter().zip(times.iter_mut()).collect();
+                    // Every side finds the caches as the one before it left them: no side always has the same before it.
                     order.rotate_left((repetition + turn) % SIDES.len());
+                    if (repetition + turn) % 2 == 1 {
+                        order.reverse();
+                    }
                     for (side, times) in order {
                         times.push(block.run(side, &executors)?.as_secs_f64());
                     }
                 }
             }
+            tell_of_company(&executors);
         }
         let medians = |times: [Vec<f64>; SIDES.len()]| {
             let [two, known, one, revm, checks] = times.map(median);
@@ -133,6 +136,14 @@ impl Contest {
             txs += block.input.txs.len();
         }
         Ok([ours, revm].map(|allocations| allocations as f64 / txs as f64))
+    }
+}
+
+/// Says where executors gave up workers, because other programs had the processors.
+fn tell_of_company(executors: &[Executor]) {
+    let changes = executors.iter().flat_map(Executor::workers_changes);
+    if let Some(fewest) = changes.map(|change| change.workers).min() {
+        eprintln!("  the machine was busy: at times two workers were {fewest}");
     }
 }
 

@@ -14,19 +14,11 @@ use crate::row::Row;
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator::system();
 
-/// Counts over transfers of the ledger and, where they are at hand, blocks of mainnet.
+/// Counts over transfers of the ledger.
 pub(crate) fn rows(_: &Settings) -> Result<Vec<Row>> {
     ensure!(densa_alloc::is_active(), "allocations are not counted");
-    let unit = "allocations";
-    let ours = of_ledger()?;
     let name = "allocations per transaction, ledger transfers, against one";
-    let mut rows = vec![Row::new(name, ours, 1.0, unit, None)];
-    #[cfg(feature = "evm")]
-    if let Some([ours, revm]) = crate::evm::mainnet_allocations()? {
-        let name = "allocations per transaction, mainnet, against sequential revm";
-        rows.push(Row::new(name, ours, revm, unit, None));
-    }
-    Ok(rows)
+    Ok(vec![Row::new(name, of_ledger()?, 1.0, "allocations", None)])
 }
 
 /// Returns the allocations of this thread so far, those that grow an allocation included.

@@ -1,4 +1,4 @@
-//! Execution of ledger blocks in memory, on two workers against one; those of Ethereum follow in `evm`.
+//! Execution of ledger blocks in memory, on two workers against one; those of Ethereum are in `evm`.
 
 use std::time::{Duration, Instant};
 
@@ -14,17 +14,14 @@ use crate::row::{Goal, Row, median};
 
 const BLOCK_TXS: u64 = 1_000;
 
-/// Executes transfers that have nothing in common, transfers from one account, and blocks of Ethereum.
+/// Executes transfers that have nothing in common, and transfers from one account.
 pub(crate) fn rows(settings: &Settings) -> Result<Vec<Row>> {
     let blocks = (settings.transfers / BLOCK_TXS / 5).max(4);
     let least = |goal| Some(Goal::AtLeast(goal));
-    let mut rows = vec![
+    Ok(vec![
         row(settings, "independent transfers", &ledger(blocks, false), least(1.8))?,
         row(settings, "transfers of one account", &ledger(blocks, true), least(0.97))?,
-    ];
-    #[cfg(feature = "evm")]
-    rows.extend(crate::evm::rows(settings)?);
-    Ok(rows)
+    ])
 }
 
 fn row(settings: &Settings, what: &str, blocks: &[BlockInput], goal: Option<Goal>) -> Result<Row> {

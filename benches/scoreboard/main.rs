@@ -46,6 +46,7 @@ struct Scoreboard {
     rows: Vec<Row>,
 }
 
+#[cfg_attr(not(feature = "evm"), expect(dead_code, reason = "some are of EVM blocks alone"))]
 struct Settings {
     transfers: u64,
     accounts: u64,
@@ -84,8 +85,12 @@ const GROUPS: &[(&str, Measure)] = &[
     ("recovery", recovery::rows),
     ("execution", execution::rows),
     #[cfg(feature = "evm")]
+    ("execution", evm::rows),
+    #[cfg(feature = "evm")]
     ("mainnet", evm::recovered::rows),
     ("allocations", allocations::rows),
+    #[cfg(feature = "evm")]
+    ("allocations", evm::allocations),
     ("node", node::rows),
 ];
 
@@ -107,7 +112,8 @@ fn main() -> Result<()> {
     let mut groups = GROUPS.to_vec();
     if let Some(only) = after("--only") {
         groups.retain(|(name, _)| only == name);
-        let names: Vec<_> = GROUPS.iter().map(|(name, _)| *name).collect();
+        let mut names: Vec<_> = GROUPS.iter().map(|(name, _)| *name).collect();
+        names.dedup();
         anyhow::ensure!(!groups.is_empty(), "--only knows {}", names.join(", "));
     }
     let mut rows = Vec::new();

@@ -44,10 +44,12 @@ pub(crate) fn rows(settings: &Settings) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Returns how often one worker and `revm` allocate for a transaction of mainnet, where its blocks are at hand.
-pub(crate) fn mainnet_allocations() -> Result<Option<[f64; 2]>> {
-    let blocks = mainnet::blocks()?;
-    blocks.map(|blocks| Contest::new(mainnet::inputs(&blocks))?.allocations()).transpose()
+/// Counts what one worker and `revm` allocate for a transaction of mainnet, where its blocks are at hand.
+pub(crate) fn allocations(_: &Settings) -> Result<Vec<Row>> {
+    let Some(blocks) = mainnet::blocks()? else { return Ok(Vec::new()) };
+    let [ours, revm] = Contest::new(mainnet::inputs(&blocks))?.allocations()?;
+    let name = "allocations per transaction, mainnet, against sequential revm";
+    Ok(vec![Row::new(name, ours, revm, "allocations", None)])
 }
 
 fn of_transfers(
@@ -58,10 +60,7 @@ fn of_transfers(
 ) -> Result<Vec<Row>> {
     let contest =
         Contest::new(transfers::chain(asset, settings.transfers.div_ceil(50_000).max(2))?)?;
-    // A token says what it moved; ether does not.
-    let logs = usize::from(asset == Asset::Token);
-    let mut receipts = contest.blocks.iter().flat_map(|block| &block.receipts);
-    ensure!(receipts.all(|receipt| receipt.success && receipt.logs.len() == logs), "{what} fail");
+    ensure!(transfers::arrived(asset, &contest), "{what} do not arrive");
     let times = contest.measure(settings.block_repetitions)?;
     Ok(vec![
         faster(format!("{what}: two workers, against one"), &times, TWO, ONE, goal),

@@ -14,9 +14,10 @@ use rewake::machine::evm::layout::{
 };
 use rewake::machine::evm::{DaoRule, Fork, Ommers, OrderHeader, next_base_fee};
 use rewake::machine::{BlockInput, Registry, TxInput};
-use rewake::state::{ChangeSet, MemoryState};
+use rewake::state::{ChangeSet, MemoryState, StateRead};
 use rewake::types::{Bytes as StateBytes, Height, Seq, TxId};
 
+use super::contest::Contest;
 use super::token::{TOKEN, balance_slot, transfer_input};
 
 /// Transactions of a block.
@@ -57,7 +58,7 @@ type Envelope = EthereumTxEnvelope<TxEip4844>;
 
 /// Makes a transfer under a signature that nobody made: every signature is that of somebody, whoever it recovers to.
 fn tx(asset: Asset, number: u64) -> Envelope {
-    let receiver = Address::from_word(keccak256(number.to_be_bytes()));
+    let receiver = receiver(number);
     let (to, value, input) = match asset {
         Asset::Token => (TOKEN.address, U256::ZERO, transfer_input(receiver, U256::ONE)),
         Asset::Ether => (receiver, U256::ONE, Bytes::default()),
@@ -74,6 +75,31 @@ fn tx(asset: Asset, number: u64) -> Envelope {
     };
     let signature = Signature::new(U256::from(2), U256::from(number + 1), false);
     Signed::new_unhashed(tx, signature).into()
+}
+
+/// Says whether every receiver has what was sent, and whether every token says that it moved.
+pub(crate) fn arrived(asset: Asset, contest: &Contest) -> bool {
+    let logs = usize::from(asset == Asset::Token);
+    let receipts = contest.blocks.iter().flat_map(|block| &block.receipts);
+    receipts.zip(0..).all(|(receipt, number)| {
+        let one = U256::ONE;
+        let (key, value) = match asset {
+            Asset::Token => {
+                let slot = balance_slot(receiver(number));
+                (storage_key(&TOKEN.address, 0, &slot).to_vec(), encode_word(&one))
+            }
+            Asset::Ether => {
+                let record = AccountRecord { balance: one, ..AccountRecord::default() };
+                (account_key(&receiver(number)).to_vec(), record.encode())
+            }
+        };
+        let found = contest.after.get(&key).ok().flatten();
+        found.as_deref() == Some(&value) && receipt.success && receipt.logs.len() == logs
+    })
+}
+
+fn receiver(number: u64) -> Address {
+    Address::from_word(keccak256(number.to_be_bytes()))
 }
 
 fn genesis(asset: Asset, senders: &[Address]) -> Vec<(StateBytes, Option<StateBytes>)> {

@@ -1,6 +1,7 @@
 //! The scoreboard: what the engine does against what the disk and the processor allow, both sides in one run.
 //!
-//! `cargo bench --bench scoreboard [-- --quick] [-- --only GROUP] [-- --json FILE]`. Each side is measured several times in turn with
+//! `cargo bench --bench scoreboard [-- --quick] [-- --only GROUP] [-- --blocks] [-- --json FILE]`. With `--blocks`, and where a
+//! file is asked for, each block of mainnet has rows of its own. Each side is measured several times in turn with
 //! the other, and medians are compared, so that a machine whose speed drifts does not favour one of them.
 
 #![expect(
@@ -11,8 +12,11 @@
     reason = "a measurement prints, stops where it cannot be made, and rounds"
 )]
 
+mod allocations;
 mod append;
 mod direct;
+#[cfg(feature = "evm")]
+mod evm;
 mod execution;
 mod history;
 mod node;
@@ -42,12 +46,17 @@ struct Scoreboard {
     rows: Vec<Row>,
 }
 
+#[cfg_attr(not(feature = "evm"), expect(dead_code, reason = "some are of EVM blocks alone"))]
 struct Settings {
     transfers: u64,
     accounts: u64,
     /// Events of the short and of the long log whose start-ups are compared.
     histories: [u64; 2],
     repetitions: usize,
+    /// Repetitions of EVM blocks, whose medians are compared one by one.
+    block_repetitions: usize,
+    /// Whether each block has rows of its own.
+    each_block: bool,
 }
 
 const FULL: Settings = Settings {
@@ -55,18 +64,33 @@ const FULL: Settings = Settings {
     accounts: 100_000,
     histories: [10_000, 10_000_000],
     repetitions: 3,
+    block_repetitions: 9,
+    each_block: false,
 };
 
-const QUICK: Settings =
-    Settings { transfers: 20_000, accounts: 2_000, histories: [10_000, 100_000], repetitions: 2 };
+const QUICK: Settings = Settings {
+    transfers: 20_000,
+    accounts: 2_000,
+    histories: [10_000, 100_000],
+    repetitions: 2,
+    block_repetitions: 3,
+    each_block: false,
+};
 
 /// What is measured, by the name that `--only` takes.
-const GROUPS: [(&str, Measure); 6] = [
+const GROUPS: &[(&str, Measure)] = &[
     ("append", append::rows),
     ("scan", scan::rows),
     ("history", history::rows),
     ("recovery", recovery::rows),
     ("execution", execution::rows),
+    #[cfg(feature = "evm")]
+    ("execution", evm::rows),
+    #[cfg(feature = "evm")]
+    ("mainnet", evm::recovered::rows),
+    ("allocations", allocations::rows),
+    #[cfg(feature = "evm")]
+    ("allocations", evm::allocations),
     ("node", node::rows),
 ];
 
@@ -82,14 +106,20 @@ fn main() -> Result<()> {
     if let Some(dir) = after(history::CHILD) {
         return history::recover_here(dir);
     }
-    let settings = if quick { QUICK } else { FULL };
-    let mut rows = Vec::new();
-    for (name, measure) in GROUPS {
-        if after("--only").is_none_or(|only| only == name) {
-            rows.extend(measure(&settings)?);
-        }
+    let each_block =
+        arguments.iter().any(|argument| argument == "--blocks" || argument == "--json");
+    let settings = Settings { each_block, ..if quick { QUICK } else { FULL } };
+    let mut groups = GROUPS.to_vec();
+    if let Some(only) = after("--only") {
+        groups.retain(|(name, _)| only == name);
+        let mut names: Vec<_> = GROUPS.iter().map(|(name, _)| *name).collect();
+        names.dedup();
+        anyhow::ensure!(!groups.is_empty(), "--only knows {}", names.join(", "));
     }
-    anyhow::ensure!(!rows.is_empty(), "--only knows {}", GROUPS.map(|(name, _)| name).join(", "));
+    let mut rows = Vec::new();
+    for (_, measure) in groups {
+        rows.extend(measure(&settings)?);
+    }
     println!("{}; {} transfers, {} accounts", machine(), settings.transfers, settings.accounts);
     Row::print_head();
     rows.iter().for_each(Row::print);

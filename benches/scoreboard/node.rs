@@ -66,7 +66,13 @@ pub(crate) fn rows(settings: &Settings) -> Result<Vec<Row>> {
         ),
         Row::new("p99 of those, against one durable write", p99(&library), write, "us", most),
         Row::new("64 clients over HTTP, against one at a time", by_http, alone, unit, None),
-        Row::new("p99 of those, against one durable write", p99(&http), write, "us", None),
+        Row::new(
+            "p99 of those over HTTP, against one durable write",
+            p99(&http),
+            write,
+            "us",
+            None,
+        ),
     ])
 }
 

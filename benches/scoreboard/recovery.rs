@@ -98,7 +98,8 @@ fn filled(events: &[NewEvent]) -> Result<(tempfile::TempDir, DataDir)> {
     Ok((scratch, dir))
 }
 
-fn copied(from: &DataDir, to: &Path) -> Result<DataDir> {
+/// Copies a node.
+pub(crate) fn copied(from: &DataDir, to: &Path) -> Result<DataDir> {
     std::fs::create_dir(to)?;
     for entry in std::fs::read_dir(from.path())? {
         let entry = entry?;
@@ -108,7 +109,7 @@ fn copied(from: &DataDir, to: &Path) -> Result<DataDir> {
 }
 
 /// Recovers a node, from its opening on.
-fn recover(dir: &DataDir, commit: CommitMode) -> Result<(Examined, Duration)> {
+pub(crate) fn recover(dir: &DataDir, commit: CommitMode) -> Result<(Examined, Duration)> {
     let started = Instant::now();
     let node = examine(dir, &Registry::built_in(), Repairs::default())?;
     let options = RecoveryOptions { commit, ..RecoveryOptions::default() };

@@ -59,7 +59,7 @@ impl Row {
     /// Prints the head of the table.
     pub(crate) fn print_head() {
         println!(
-            "{:<66} {:>12} {:>12} {:>14} {:>7}  goal",
+            "{:<78} {:>12} {:>12} {:>14} {:>7}  goal",
             "what", "ours", "theirs", "unit", "ratio"
         );
     }
@@ -72,7 +72,7 @@ impl Row {
         };
         let Self { name, unit, ratio, .. } = self;
         let (ours, theirs) = (figure(self.ours), figure(self.theirs));
-        println!("{name:<66} {ours:>12} {theirs:>12} {unit:>14} {ratio:>7.2}  {}", self.verdict());
+        println!("{name:<78} {ours:>12} {theirs:>12} {unit:>14} {ratio:>7.2}  {}", self.verdict());
     }
 
     fn verdict(&self) -> String {

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::block::Receipts;
 use crate::exec::after::After;
-use crate::exec::parallel::{self, Costs, Pool};
+use crate::exec::parallel::{self, Costs, Foreseen, Pool};
 use crate::exec::room::Room;
 use crate::exec::steps::{Job, Run};
 use crate::exec::{
@@ -70,6 +70,17 @@ pub struct Executor {
     room: Arc<Room>,
     costs: Arc<Costs>,
     pub(super) retries: Arc<AtomicU64>,
+}
+
+/// What is known beside a block that is to be executed.
+#[derive(Debug, Default)]
+pub struct Window<'a> {
+    /// Which of its transactions read what others wrote.
+    pub known: Option<&'a Dependencies>,
+    /// What was executed of it before.
+    pub foreseen: Foreseen,
+    /// The block after it, and what keeps transactions out of that.
+    pub next: Option<(&'a BlockInput, &'a Rulings)>,
 }
 
 /// The keys that one step of a block touched.
@@ -159,9 +170,21 @@ impl Executor {
         &self.watch
     }
 
-    /// Says whether blocks are to be read before their turn, so that the machine can prepare for them.
+    /// Says whether blocks are to be read before their turn, so that something can be done for them.
     pub(super) fn looks_ahead(&self) -> bool {
-        self.pool.threads() > 1 && self.machine.prepares()
+        let may_foresee = self.is_forced() || self.costs.may_foresee();
+        self.pool.threads() > 1 && (self.machine.prepares() || may_foresee)
+    }
+
+    /// Says whether the next block is to be executed with the present one, in [`Executor::execute_window`].
+    pub(super) fn foresees(&self) -> bool {
+        let can = self.threads() > 1 && !self.settings.records_access;
+        can && (self.is_forced() || self.costs.foresees())
+    }
+
+    /// Says whether nobody asks what pays.
+    pub(super) fn is_forced(&self) -> bool {
+        self.settings.scheduling == Scheduling::Parallel
     }
 
     pub(super) const fn pool(&self) -> &Arc<Pool> {
@@ -225,16 +248,58 @@ impl Executor {
         below: &(dyn StateRead + Sync),
         known: Option<&Dependencies>,
     ) -> Result<Executed, BlockFailure> {
+        let window = Window { known, ..Window::default() };
+        self.execute_window(input, rulings, below, window).map(|(executed, _)| executed)
+    }
+
+    /// Executes a block like [`Executor::execute_known`], and besides, as far as there is a thread for it, transactions
+    /// of the block after it, for the call that executes that one.
+    ///
+    /// # Errors
+    /// As [`Executor::execute`].
+    pub fn execute_window(
+        &self,
+        input: &BlockInput,
+        rulings: &Rulings,
+        below: &(dyn StateRead + Sync),
+        Window { known, foreseen, next }: Window<'_>,
+    ) -> Result<(Executed, Foreseen), BlockFailure> {
         if self.settings.scheduling == Scheduling::Adaptive {
             self.room.look(input.height);
         }
-        let mut run = Run::new(Job { executor: self, input, rulings, known }, below);
+        let threads = self.threads();
+        let job = Job { executor: self, input, rulings, known, threads };
+        let foreseen = foreseen.at(input.height);
+        let Some((input, rulings)) = next.filter(|_| threads > 1) else {
+            return self.execute_job(job, below, foreseen).map(|done| (done, Foreseen::default()));
+        };
+        let (has_ended, ahead) = (AtomicBool::new(false), Mutex::default());
+        let (job, last) = (Job { threads: threads - 1, ..job }, threads - 1);
+        let help = |_| {
+            let next = Job { input, rulings, known: None, ..job };
+            let foreseen = Foreseen::of(next, below, last, &has_ended);
+            *ahead.lock().unwrap_or_else(PoisonError::into_inner) = foreseen;
+        };
+        let executed = self.pool.run(2, help, || {
+            let _end = SetAtEnd(&has_ended);
+            self.execute_job(job, below, foreseen)
+        });
+        Ok((executed?, ahead.into_inner().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn execute_job(
+        &self,
+        job: Job<'_>,
+        below: &(dyn StateRead + Sync),
+        foreseen: Vec<Option<parallel::Ahead>>,
+    ) -> Result<Executed, BlockFailure> {
+        let (mut run, input) = (Run::new(job, below), job.input);
         for patch in &input.patches {
             run.overlay.patch(patch)?;
         }
         let block = run.guarded(|| self.machine.open_block(input))?;
         run.step(Writer::Begin, None, |context| block.begin(context))?;
-        parallel::transactions(&mut run, &*block)?;
+        parallel::transactions(&mut run, &*block, foreseen)?;
         let receipts = Receipts(std::mem::take(&mut run.receipts));
         run.step(Writer::End, None, |context| block.end(&receipts, context))?;
         let executed = Executed { receipts, ..run.finish() };
@@ -267,5 +332,14 @@ impl Executor {
                 attempts: 1,
             }),
         }
+    }
+}
+
+/// Sets a flag, however a call ends.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -37,7 +37,9 @@ mod stop;
 mod unchecked;
 mod watch;
 
-pub use block::{Access, BlockFailure, Executed, Executor, ExecutorSettings, Rulings, Scheduling};
+pub use block::{
+    Access, BlockFailure, Executed, Executor, ExecutorSettings, Rulings, Scheduling, Window,
+};
 pub use bus::{Bus, Committed, Rehearsed};
 pub use clock::{Clock, SystemClock};
 pub use commit::CommitMode;
@@ -47,6 +49,7 @@ pub use intake::{Answer, Intake, IntakeError, Logged, NewEvent, NextTxs, PAYLOAD
 pub(crate) use options::STEP_TIME_MAX;
 pub use options::{Gate, RecoveryLimits, RecoveryOptions};
 pub use pacer::PaceChange;
+pub use parallel::Foreseen;
 pub use quarantine::{Held, Quarantine, QuarantineError, Settlement};
 pub use reader::{BlockReader, PendingBlock};
 pub(crate) use reader::{TxWindow, tx_input};

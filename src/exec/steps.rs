@@ -21,6 +21,8 @@ pub(super) struct Job<'a> {
     pub(super) rulings: &'a Rulings,
     /// What an earlier execution recorded.
     pub(super) known: Option<&'a Dependencies>,
+    /// Threads that may take part.
+    pub(super) threads: usize,
 }
 
 /// A block as far as it was executed.

@@ -31,7 +31,7 @@ pub struct TouchedKey {
 }
 
 /// The keys that one step touched, each once, in the order in which it came to them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Touched {
     keys: Vec<TouchedKey>,
     index: Option<KeyMap<usize>>,

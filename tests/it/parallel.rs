@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use rewake::event::Patch;
-use rewake::exec::{Dependencies, Executed, Executor, ExecutorSettings, Rulings, Scheduling};
+use rewake::exec::{
+    Dependencies, Executed, Executor, ExecutorSettings, Foreseen, Rulings, Scheduling, Window,
+};
 use rewake::machine::ledger::{Account, AccountState, Ledger, Transfer, account_key};
 use rewake::machine::{
     BlockInput, BlockOutcome, CheckFailure, Context, ExecError, Limits, MachineVersion, OpenBlock,
@@ -38,6 +40,10 @@ fn executors(machine: impl StateMachine + 'static) -> Vec<Executor> {
 }
 
 fn block(patches: Vec<Patch>, payloads: Vec<Bytes>) -> BlockInput {
+    block_at(1, patches, payloads)
+}
+
+fn block_at(height: u64, patches: Vec<Patch>, payloads: Vec<Bytes>) -> BlockInput {
     let txs = (1..).zip(payloads);
     let txs = txs.map(|(number, payload)| TxInput {
         seq: seq(number),
@@ -45,7 +51,48 @@ fn block(patches: Vec<Patch>, payloads: Vec<Bytes>) -> BlockInput {
         payload: payload.to_vec().into(),
         created: None,
     });
-    BlockInput { height: Height(1), header: Bytes::default(), patches, txs: txs.collect() }
+    BlockInput { height: Height(height), header: Bytes::default(), patches, txs: txs.collect() }
+}
+
+fn scripts(height: u64, scripts: &[&str]) -> BlockInput {
+    let payloads = scripts.iter().map(|script| Bytes::from(script.as_bytes()));
+    block_at(height, vec![], payloads.collect())
+}
+
+/// Executes blocks one after the other, each with a look at the next; ends at the first that fails.
+fn chain(
+    executor: &Executor,
+    blocks: &[BlockInput],
+    mut state: MemoryState,
+) -> Vec<Result<Executed, String>> {
+    let (rulings, mut foreseen) = (Rulings::new(), Foreseen::default());
+    let mut results = Vec::new();
+    for (at, input) in blocks.iter().enumerate() {
+        let next = blocks.get(at + 1).map(|next| (next, &rulings));
+        let window = Window { known: None, foreseen, next };
+        match executor.execute_window(input, &rulings, &state, window) {
+            Ok((executed, seen)) => {
+                state.apply(&executed.changes);
+                results.push(Ok(executed));
+                foreseen = seen;
+            }
+            Err(failure) => {
+                results.push(Err(format!("{failure:?}")));
+                break;
+            }
+        }
+    }
+    results
+}
+
+/// Executes blocks in a chain on each number of threads; says what all of them gave.
+fn agree_on_chain(executors: &[Executor], blocks: &[BlockInput]) -> Vec<Result<Executed, String>> {
+    let expected = chain(&executors[0], blocks, MemoryState::default());
+    for (executor, workers) in executors[1..].iter().zip(THREADS) {
+        let found = chain(executor, blocks, MemoryState::default());
+        assert_eq!(found, expected, "{workers} threads");
+    }
+    expected
 }
 
 /// Executes a block in every way; says what all of them gave.
@@ -304,4 +351,105 @@ fn what_a_block_teaches_does_not_depend_on_the_number_of_threads() {
     let learned = executed.expect("it is sound").dependencies.expect("it was looked at");
     let expected: [&[u32]; 6] = [&[], &[], &[0], &[], &[2], &[4, 3, 1]];
     assert_eq!(expected.map(<[u32]>::to_vec), [0, 1, 2, 3, 4, 5].map(|tx| learned.of(tx).to_vec()));
+}
+
+#[test]
+fn blocks_that_are_foreseen_give_the_same_on_any_number_of_threads() {
+    let executors = executors(Steered::default());
+    let scripts = prop::collection::vec(prop::collection::vec(commands(), 1..3), 0..6);
+    let (whole, failed) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+    check_all(&prop::collection::vec(scripts, 2..5), 200, |blocks| {
+        let blocks: Vec<_> = (1..)
+            .zip(&blocks)
+            .map(|(height, scripts)| {
+                let scripts = scripts.iter().map(|commands| commands.join(";"));
+                let payloads = scripts.map(|script| Bytes::from(script.as_bytes()));
+                let value = (Bytes::from(*b"c"), Some(Bytes::from(u64::to_le_bytes(height))));
+                let patches = vec![Patch::new("patch", height % 3 == 0, [value])];
+                block_at(height, patches, payloads.collect())
+            })
+            .collect();
+        let results = agree_on_chain(&executors, &blocks);
+        let counter = if results.iter().all(Result::is_ok) { &whole } else { &failed };
+        counter.set(counter.get() + 1);
+    });
+    assert!(whole.get() > 30 && failed.get() > 30, "{} and {}", whole.get(), failed.get());
+}
+
+#[test]
+fn what_the_block_before_changed_is_not_taken_over() {
+    for verb in ["tell-if", "panic-if", "poison-if", "stuck-if", "spin-if"] {
+        let machine = Steered::default();
+        let steps = Arc::clone(&machine.0);
+        let executors = executors(machine);
+        let blocks = [
+            scripts(1, &["put k old"]),
+            scripts(2, &["gate; put k new"]),
+            scripts(3, &[&format!("copy k seen; {verb} k old"), "add n 1; copy seen last"]),
+        ];
+        let expected = chain(&executors[0], &blocks, MemoryState::default());
+        assert!(expected.iter().all(Result::is_ok) && !steps.went_astray(), "{verb}");
+        steps.wait();
+        for executor in &executors[1..] {
+            assert_eq!(chain(executor, &blocks, MemoryState::default()), expected, "{verb}");
+            assert!(steps.went_astray(), "{verb}: it was executed with the block before");
+        }
+    }
+}
+
+#[test]
+fn what_the_block_before_left_alone_is_not_executed_again() {
+    let machine = Steered::default();
+    let steps = Arc::clone(&machine.0);
+    let executors = executors(machine);
+    let mut state = MemoryState::default();
+    state.set(Bytes::from(*b"k"), Some(Bytes::from(*b"old")));
+    let (present, next) =
+        (scripts(2, &["gate; put z 1"]), scripts(3, &["add n 1; copy k seen; tell-if k old"]));
+    steps.wait();
+    for executor in &executors[1..] {
+        let (rulings, mut state) = (Rulings::new(), state.clone());
+        let window = Window { next: Some((&next, &rulings)), ..Window::default() };
+        let done = executor.execute_window(&present, &rulings, &state, window);
+        let (executed, foreseen) = done.expect("it is sound");
+        state.apply(&executed.changes);
+        assert!(steps.went_astray(), "it was executed with the block before");
+        let window = Window { foreseen, ..Window::default() };
+        let (executed, _) =
+            executor.execute_window(&next, &rulings, &state, window).expect("it is sound");
+        assert!(!steps.went_astray(), "it was executed once more");
+        assert_eq!(executed, executors[0].execute(&next, &rulings, &state).expect("it is sound"));
+        assert!(steps.went_astray(), "the other executor has nothing of it");
+        // Results of another block are none.
+        let window = Window { next: Some((&next, &rulings)), ..Window::default() };
+        let (_, foreseen) =
+            executor.execute_window(&present, &rulings, &state, window).expect("it is sound");
+        let other = BlockInput { height: Height(4), ..next.clone() };
+        assert!(steps.went_astray());
+        let window = Window { foreseen, ..Window::default() };
+        executor.execute_window(&other, &rulings, &state, window).expect("it is sound");
+        assert!(steps.went_astray(), "it was taken for another block's");
+    }
+}
+
+#[test]
+fn ledgers_that_are_foreseen_give_the_same_on_any_number_of_threads() {
+    let kinds = [executors(Ledger), executors(Secretive { declares: false })];
+    let genesis = Ledger::genesis_patch((0..20).map(|one| (Account(one), 1_000)));
+    let blocks = (1..6u64).map(|height| {
+        let payloads = (0..60u64).map(|number| {
+            let (from, to) = (Account(number % 15), Account(19 - number % 5));
+            let nonce = (height - 1) * 4 + number / 15;
+            Bytes::from(Transfer { from, to, amount: 1, nonce }.encode())
+        });
+        let patches = if height == 1 { vec![genesis.clone()] } else { Vec::new() };
+        block_at(height, patches, payloads.collect())
+    });
+    let blocks: Vec<_> = blocks.collect();
+    for executors in &kinds {
+        let results = agree_on_chain(executors, &blocks);
+        let counts = results.iter().map(|result| result.as_ref().map(|one| one.receipts.counts()));
+        let applied: u64 = counts.map(|counts| counts.map_or(0, |counts| counts.applied)).sum();
+        assert_eq!(applied, 300);
+    }
 }

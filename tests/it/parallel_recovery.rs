@@ -23,42 +23,48 @@ fn parallel(workers: usize) -> RecoveryOptions {
     options
 }
 
-/// Three blocks, in the second of which a transaction is led astray by a value that the one before it replaces.
-fn events(verb: &str) -> Vec<NewEvent> {
+/// Blocks in which a transaction is led astray by a value that the one before it replaces: one of the same block, or of
+/// the block before.
+fn events(verb: &str, is_foreseen: bool) -> Vec<NewEvent> {
     let astray = format!("{verb} k old; copy k seen");
-    vec![
+    let mut events = vec![
         script(1, "put k old"),
         ordered(0, "", &[1]),
         script(2, "gate; put k new"),
         script(3, &astray),
         script(4, "copy seen last"),
-        ordered(1, "", &[2, 3, 4]),
-        script(5, "copy last end"),
-        ordered(2, "", &[5]),
-    ]
+    ];
+    if is_foreseen {
+        events.extend([ordered(1, "", &[2]), ordered(2, "", &[3, 4])]);
+    } else {
+        events.extend([ordered(1, "", &[2, 3, 4]), ordered(2, "", &[])]);
+    }
+    events.extend([script(5, "copy last end"), ordered(3, "", &[5])]);
+    events
 }
 
-fn steered_node(machine: &Steered, verb: &str) -> Node {
+fn steered_node(machine: &Steered, verb: &str, is_foreseen: bool) -> Node {
     let node = Node::new(Registry::default().with(machine.clone()), &machine.version());
-    node.append(events(verb));
+    node.append(events(verb, is_foreseen));
     node
 }
 
 #[test]
 fn a_transaction_that_hangs_ahead_of_its_turn_is_executed_at_its_turn() {
     for verb in ["hang-if", "spin-if"] {
-        for workers in [2, 8] {
+        // Of two workers, one is with the next block.
+        for (workers, is_foreseen) in [(8, false), (2, true), (8, true)] {
             let machine = Steered::default();
-            let node = steered_node(&machine, verb);
+            let node = steered_node(&machine, verb, is_foreseen);
             machine.0.wait();
             let report = node.recover_with(parallel(workers));
-            assert_eq!(report.outcome, Outcome::Recovered, "{verb}: {report:?}");
+            assert_eq!(report.outcome, Outcome::Recovered, "{verb} {workers} {is_foreseen}: {report:?}");
             assert!(machine.0.went_astray(), "{verb}: it was executed ahead of its turn");
             machine.0.release();
             await_unlocked(&node);
             let store = node.dir.open().expect("a node");
             assert_eq!(state(&store)["end"], "new", "{verb}");
-            assert_eq!(store.log().head().seq, 8, "{verb}: no verdict");
+            assert_eq!(store.log().head().seq, 9, "{verb}: no verdict");
         }
     }
 }
@@ -66,9 +72,9 @@ fn a_transaction_that_hangs_ahead_of_its_turn_is_executed_at_its_turn() {
 #[test]
 fn a_transaction_that_hangs_at_its_turn_gets_its_verdict() {
     let machine = Steered::default();
-    let node = steered_node(&machine, "hang-if");
+    let node = steered_node(&machine, "hang-if", false);
     let culprit = [script(6, "put k old; hang-if k old"), script(7, "put z 1")];
-    node.append(culprit.into_iter().chain([ordered(3, "", &[6, 7])]).collect());
+    node.append(culprit.into_iter().chain([ordered(4, "", &[6, 7])]).collect());
     let report = node.recover_with(parallel(2));
     assert_eq!(report.outcome, Outcome::RecoveredWithQuarantine, "{report:?}");
     assert_eq!((report.counts.quarantined, report.counts.applied), (1, 6));

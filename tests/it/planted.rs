@@ -45,6 +45,7 @@ const BUGS: &[(&str, &str)] = &[
     ("quarantine_rows_not_checked", "damage_bugs::a_damaged_row_of_quarantine_is_not_gone_on_with"),
     ("row_tag_not_checked", "damage_bugs::a_block_row_that_says_another_time_is_not_answered"),
     ("duplicates_not_recognised", "log_store::a_received_transaction_keeps_its_first_position"),
+    ("foreseen_not_verified", "parallel::what_the_block_before_changed_is_not_taken_over"),
     (
         "goes_on_after_a_failed_commit",
         "power_loss_bugs::a_log_that_failed_does_not_acknowledge_what_it_finds_in_itself",

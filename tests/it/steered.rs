@@ -11,7 +11,8 @@
 //! | `panic-if`, `poison-if`, `stuck-if KEY VALUE` | the execution fails so |
 //! | `spin-if KEY VALUE` | reads until that fails, and takes no notice of the failure |
 //! | `hang-if KEY VALUE` | runs until [`Steps::release`] and touches nothing |
-//! | `gate` | waits until one of the four above was taken, where [`Steps::wait`] asks for that |
+//! | `tell-if KEY VALUE` | goes on |
+//! | `gate` | waits until one of the five above was taken, where [`Steps::wait`] asks for that |
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,12 +53,15 @@ impl Steps {
         self.is_released.store(true, Ordering::Release);
     }
 
-    fn gate(&self) {
+    fn gate(&self, context: &mut Context<'_>) -> Result<(), ExecError> {
         let began = Instant::now();
         while self.waits.load(Ordering::Acquire) && !self.went_astray.load(Ordering::Acquire) {
             assert!(began.elapsed() < GATE_MAX, "nothing was executed ahead of its turn");
+            // It may itself be executed ahead of its turn, and told to end.
+            context.get(b"gate")?;
             std::thread::yield_now();
         }
+        Ok(())
     }
 }
 
@@ -124,7 +128,7 @@ impl OpenSteered<'_> {
                 }
                 write(context, to, value)?;
             }
-            ["gate"] => self.steps.gate(),
+            ["gate"] => self.steps.gate(context)?,
             [verb, key, expected] => {
                 let value = context.get(key.as_bytes())?;
                 if value.as_deref() == Some(expected.as_bytes()) {
@@ -142,6 +146,7 @@ impl OpenSteered<'_> {
         }
         self.steps.went_astray.store(true, Ordering::Release);
         match verb {
+            "tell-if" => Ok(None),
             "panic-if" => panic!("led astray"),
             "poison-if" => Err(ExecError::Poison("led astray".to_owned())),
             "stuck-if" => Err(ExecError::Transient("led astray".to_owned())),

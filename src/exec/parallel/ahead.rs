@@ -36,7 +36,7 @@ pub(super) fn execute(
         let mut above = run.above(&versions);
         let began = Instant::now();
         let help = |thread| board.help(thread);
-        let (pool, threads) = (run.job.executor.pool(), run.job.executor.threads());
+        let (pool, threads) = (run.job.executor.pool(), run.job.threads);
         let led = pool.run(threads, help, || board.lead(&mut above));
         let Tally { time, .. } = led?;
         let costs = run.job.executor.costs();

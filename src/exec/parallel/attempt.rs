@@ -8,6 +8,7 @@ use crate::exec::panic_guard;
 use crate::exec::steps::Job;
 use crate::machine::{Context, OpenBlock};
 use crate::state::{StateRead, Touched};
+use crate::types::Seq;
 
 /// A transaction that is executed ahead of its turn.
 pub(super) struct Attempt<'a> {
@@ -21,7 +22,7 @@ pub(super) struct Attempt<'a> {
 
 /// A transaction that was executed ahead of its turn.
 #[derive(Debug)]
-pub(super) struct Ahead {
+pub(in crate::exec) struct Ahead {
     pub(super) receipt: Receipt,
     pub(super) touched: Touched,
     /// What that took.
@@ -32,21 +33,32 @@ impl Attempt<'_> {
     /// Executes it; `None` where anything failed, which says nothing about the transaction.
     pub(super) fn run(&self, state: &dyn StateRead, must_stop: &dyn Fn() -> bool) -> Option<Ahead> {
         let began = Instant::now();
-        let (executor, input) = (self.job.executor, self.job.input);
+        let executor = self.job.executor;
         let (watch, limits) = (executor.watch(), executor.settings.limits);
-        let seq = input.txs.get(self.index)?.seq;
-        watch.begin_on(self.thread, input.height, Some(seq), true);
+        let seq = self.job.input.txs.get(self.index)?.seq;
         let stops = || watch.must_stop_on(self.thread) || must_stop();
-        let body = || {
+        let ahead = guarded(self.job, self.thread, Some(seq), || {
             let mut context = Context::new(state, limits, &stops).deferring_additions();
             let receipt = self.block.execute(self.index, &mut context).ok()?;
             let is_whole = !context.has_failed() && !context.has_forgotten();
             is_whole.then(|| Ahead { receipt, touched: context.finish(), time: Duration::ZERO })
-        };
-        let result = panic_guard::run(|| catch_unwind(AssertUnwindSafe(body)));
-        watch.end_on(self.thread);
-        result.ok().flatten().map(|ahead| Ahead { time: began.elapsed(), ..ahead })
+        });
+        ahead.map(|ahead| Ahead { time: began.elapsed(), ..ahead })
     }
+}
+
+/// Runs a step ahead of its turn on a thread, seen by the watch; `None` where it failed or panicked.
+pub(super) fn guarded<R>(
+    job: Job<'_>,
+    thread: usize,
+    seq: Option<Seq>,
+    body: impl FnOnce() -> Option<R>,
+) -> Option<R> {
+    let watch = job.executor.watch();
+    watch.begin_on(thread, job.input.height, seq, true);
+    let result = panic_guard::run(|| catch_unwind(AssertUnwindSafe(body)));
+    watch.end_on(thread);
+    result.ok().flatten()
 }
 
 /// Why a state answers no more.

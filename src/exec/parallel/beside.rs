@@ -31,7 +31,7 @@ pub(super) fn execute(
             None => has_failed.store(true, Ordering::Relaxed),
         }
     };
-    job.executor.pool().run(job.executor.threads(), execute, || execute(0));
+    job.executor.pool().run(job.threads, execute, || execute(0));
     let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     if done.len() < shares.len() {
         return Ok(false);

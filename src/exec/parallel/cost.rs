@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::rest::Rest;
 use crate::codec::count;
 use crate::exec::Scheduling;
 
@@ -14,12 +15,8 @@ const TXS_MIN: usize = 8;
 const WORK_MIN: Duration = Duration::from_micros(150);
 /// What a transaction takes at least where executing it ahead of its turn, and looking at what it read, can pay.
 const AHEAD_NANOS_MIN: u64 = 20_000;
-/// Blocks of which one is executed in order in any case, to see what its transactions take by themselves.
-const LOOK_EVERY: u64 = 32;
-/// Blocks that are executed in order after parallelism did not pay, at least: enough to learn anew what order takes.
-const REST_MIN: u64 = 32;
-/// The same, at most.
-const REST_MAX: u64 = 256;
+/// What a transaction takes at least where executing it before its block, and looking at what it read, can pay.
+const FORESIGHT_NANOS_MIN: u64 = 4_000;
 
 /// What is known before a block is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,12 +75,10 @@ pub(super) fn pays(shares: &[usize]) -> bool {
 pub(in crate::exec) struct Costs {
     /// Nanoseconds of a transaction in order, in the mean of the last ones; zero where nobody knows.
     nanos_per_tx: AtomicU64,
-    /// Blocks that are to be executed in order, because parallelism did not pay lately.
-    rest: AtomicU64,
-    /// How many that are to be next time.
-    next_rest: AtomicU64,
-    /// Blocks that could be executed on several threads so far.
-    blocks: AtomicU64,
+    /// Blocks that are executed in order, because parallelism did not pay lately.
+    rest: Rest,
+    /// Blocks during which the next one is not foreseen.
+    foresight_rest: Rest,
 }
 
 impl Costs {
@@ -114,24 +109,27 @@ impl Costs {
 
     /// Says whether this block is one that rests; counts it if so.
     pub(super) fn rests(&self) -> bool {
-        if self.blocks.fetch_add(1, Ordering::Relaxed) % LOOK_EVERY == LOOK_EVERY - 1 {
-            return true;
-        }
-        let left = self.rest.load(Ordering::Relaxed);
-        self.rest.store(left.saturating_sub(1), Ordering::Relaxed);
-        left > 0
+        self.rest.has_block()
     }
 
     /// Takes note of whether parallelism paid; where it did not, ever more blocks are executed in order.
     pub(super) fn paid(&self, paid: bool) {
-        if paid {
-            self.next_rest.store(0, Ordering::Relaxed);
-            return;
-        }
-        let rest =
-            self.next_rest.load(Ordering::Relaxed).saturating_mul(2).clamp(REST_MIN, REST_MAX);
-        self.next_rest.store(rest, Ordering::Relaxed);
-        self.rest.store(rest, Ordering::Relaxed);
+        self.rest.paid(paid);
+    }
+
+    /// Says whether it can pay to execute transactions before their block's turn.
+    pub(in crate::exec) fn may_foresee(&self) -> bool {
+        self.nanos_per_tx().is_some_and(|nanos| nanos >= FORESIGHT_NANOS_MIN)
+    }
+
+    /// Says whether that is to be done for the next block; counts it.
+    pub(in crate::exec) fn foresees(&self) -> bool {
+        self.may_foresee() && !self.foresight_rest.has_block()
+    }
+
+    /// Takes note of whether it paid.
+    pub(super) fn foresight_paid(&self, paid: bool) {
+        self.foresight_rest.paid(paid);
     }
 }
 
@@ -167,33 +165,15 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_pay_is_tried_ever_more_rarely() {
+    fn long_transactions_are_foreseen_unless_that_did_not_pay() {
         let costs = Costs::default();
-        let rests = |costs: &Costs| {
-            // As if no block had come so far.
-            costs.blocks.store(0, Ordering::Relaxed);
-            let left = costs.rest.load(Ordering::Relaxed);
-            let rested = (0..LOOK_EVERY - 1).take_while(|_| costs.rests()).count();
-            costs.rest.store(0, Ordering::Relaxed);
-            assert_eq!(count(rested), left.min(LOOK_EVERY - 1));
-            left
-        };
-        assert_eq!(rests(&costs), 0);
-        for expected in [32, 64, 128, 256, 256] {
-            costs.paid(false);
-            assert_eq!(rests(&costs), expected);
-        }
-        costs.paid(true);
-        assert_eq!(rests(&costs), 0);
-        costs.paid(false);
-        assert_eq!(rests(&costs), 32);
-    }
-
-    #[test]
-    fn one_block_in_many_is_executed_in_order_to_see_what_it_takes() {
-        let costs = Costs::default();
-        let rests: Vec<_> = (0..3 * LOOK_EVERY).filter(|_| costs.rests()).collect();
-        assert_eq!(rests, [LOOK_EVERY - 1, 2 * LOOK_EVERY - 1, 3 * LOOK_EVERY - 1]);
+        assert!(!costs.may_foresee() && !costs.foresees(), "nothing is known");
+        costs.took(Duration::from_micros(4), 1);
+        assert!(costs.may_foresee() && costs.foresees());
+        costs.foresight_paid(false);
+        assert!(costs.may_foresee() && !costs.foresees());
+        costs.took(Duration::from_micros(2), 1);
+        assert!(!costs.may_foresee());
     }
 
     #[test]

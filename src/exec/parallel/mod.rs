@@ -3,8 +3,9 @@
 //! Two ways lead to the same effects. Where the machine declares what transactions touch, the block is parted into
 //! shares that have no key in common (`shares`), which are executed side by side (`beside`). Where it does not,
 //! threads execute transactions ahead of their turn (`ahead`), as in Block-STM (`PPoPP` 2023), on what those before them
-//! have written so far (`versions`); each is taken over at its turn if it saw the state as it is then. Everything else
-//! is executed at its turn, as on one thread.
+//! have written so far (`versions`); each is taken over at its turn if it saw the state as it is then. Besides, one
+//! thread may execute the block after this one meanwhile (`foresight`). Everything else is executed at its turn, as on
+//! one thread.
 //!
 //! INVARIANT: what is executed ahead of its turn can only succeed. A failure, a panic or a stop there says nothing; the
 //! transaction is executed again at its turn, and only that execution is judged or tried again.
@@ -13,8 +14,10 @@ mod ahead;
 mod attempt;
 mod beside;
 mod cost;
+mod foresight;
 mod pool;
 mod queue;
+mod rest;
 mod shares;
 mod versions;
 
@@ -23,25 +26,37 @@ use std::time::Instant;
 use self::cost::{Advice, Outlook, SAMPLE_TXS, advise};
 use self::shares::Parting;
 use crate::exec::steps::Run;
-use crate::exec::{BlockFailure, Dependencies, Scheduling};
+use crate::exec::{BlockFailure, Dependencies};
 use crate::machine::OpenBlock;
 
+pub(super) use self::attempt::Ahead;
 pub(super) use self::cost::Costs;
+pub use self::foresight::Foreseen;
 pub(super) use self::pool::Pool;
 pub(super) use self::versions::Versions;
 
 /// Executes the transactions of a block, which has begun.
-pub(super) fn transactions(run: &mut Run<'_>, block: &dyn OpenBlock) -> Result<(), BlockFailure> {
+pub(super) fn transactions(
+    run: &mut Run<'_>,
+    block: &dyn OpenBlock,
+    foreseen: Vec<Option<Ahead>>,
+) -> Result<(), BlockFailure> {
     let txs = run.job.input.txs.len();
     if txs > 1 && !block.declared_access(0, &mut |_| {}) {
         run.learn();
+    }
+    if !foreseen.is_empty() {
+        let paid = foresight::take_over(run, block, foreseen)?;
+        run.job.executor.costs().foresight_paid(paid);
     }
     let mut advice = advice(run);
     if advice == Advice::Sample {
         in_order(run, block, SAMPLE_TXS)?;
         advice = self::advice(run);
     }
-    if advice == Advice::Parallel && (is_forced(run) || !run.job.executor.costs().rests()) {
+    if advice == Advice::Parallel
+        && (run.job.executor.is_forced() || !run.job.executor.costs().rests())
+    {
         in_parallel(run, block)?;
     }
     in_order(run, block, txs)
@@ -49,16 +64,11 @@ pub(super) fn transactions(run: &mut Run<'_>, block: &dyn OpenBlock) -> Result<(
 
 fn advice(run: &Run<'_>) -> Advice {
     let executor = run.job.executor;
-    let threads = if executor.settings.records_access { 1 } else { executor.threads() };
+    let threads = if executor.settings.records_access { 1 } else { run.job.threads };
     let txs = run.job.input.txs.len().saturating_sub(run.next());
     let (nanos_per_tx, scheduling) =
         (executor.costs().nanos_per_tx(), executor.settings.scheduling);
     advise(Outlook { threads, txs, nanos_per_tx, scheduling })
-}
-
-/// Says whether nobody asks what pays.
-fn is_forced(run: &Run<'_>) -> bool {
-    run.job.executor.settings.scheduling == Scheduling::Parallel
 }
 
 /// Executes transactions in order, up to the index `end`.
@@ -82,13 +92,13 @@ fn in_parallel(run: &mut Run<'_>, block: &dyn OpenBlock) -> Result<(), BlockFail
                 let depth = known.longest_chain();
                 cost::pays(&[depth, txs.saturating_sub(depth)])
             };
-            if is_forced(run) || (costs.are_long() && known.is_none_or(pays)) {
+            if run.job.executor.is_forced() || (costs.are_long() && known.is_none_or(pays)) {
                 ahead::execute(run, block, known)?;
             }
         }
         Parting::Shares(shares) => {
             let sizes: Vec<_> = shares.iter().map(Vec::len).collect();
-            let pays = is_forced(run) || cost::pays(&sizes);
+            let pays = run.job.executor.is_forced() || cost::pays(&sizes);
             costs.paid(pays && beside::execute(run, block, &shares)?);
         }
     }

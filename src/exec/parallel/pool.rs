@@ -26,7 +26,7 @@ impl Pool {
 
     /// Runs `lead` on the calling thread and `help` on the others of so many, each with its number from 1 on, until all
     /// have returned. Where no thread can be had, `lead` runs alone.
-    pub(super) fn run<R>(
+    pub(in crate::exec) fn run<R>(
         &self,
         threads: usize,
         help: impl Fn(usize) + Sync,

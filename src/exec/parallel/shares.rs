@@ -37,7 +37,7 @@ pub(super) fn part(block: &dyn OpenBlock, run: &Run<'_>) -> Parting {
             return Parting::Undeclared;
         }
     }
-    Parting::Shares(groups.share_out(&left, job.executor.threads()))
+    Parting::Shares(groups.share_out(&left, job.threads))
 }
 
 /// Sets of places that belong together: a forest in which each place names one before it, or itself.

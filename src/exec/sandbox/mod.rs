@@ -19,8 +19,10 @@ use crate::exec::bus::{Bus, Rehearsed};
 use crate::exec::preparation::Prepared;
 use crate::exec::resume::{Resume, rehearsed_from};
 use crate::exec::{
-    BlockFailure, BlockReader, Executor, PendingBlock, RehearsedBlock, Watch, watched,
+    BlockFailure, BlockReader, Executor, Foreseen, PendingBlock, RehearsedBlock, Rulings, Watch,
+    Window, watched,
 };
+use crate::machine::BlockInput;
 use crate::plan::{BatchLimits, BatchSize};
 use crate::state::{MemoryState, RecordingState};
 use crate::store::{QuarantineWrite, SandboxBase, SandboxDb, Store, StoreError};
@@ -52,8 +54,10 @@ pub(crate) struct Sandbox {
     is_at_end: bool,
     /// A block that was read and could not be executed yet.
     held: Option<PendingBlock>,
-    /// The block after the present one, where it was read already, and what is prepared for it.
-    next: Option<(NextBlock, Option<Prepared>)>,
+    /// The block after the present one, where it was read already.
+    next: Option<Next>,
+    /// What was executed of it with the present one.
+    foreseen: Foreseen,
     state: AboveCheckpoint,
     spill: Arc<Spill>,
     /// Shared with the thread that may have to give up on this one.
@@ -64,6 +68,22 @@ pub(crate) struct Sandbox {
     bus: Bus<Rehearsed>,
     brake: Arc<Brake>,
     resumed: u64,
+}
+
+/// A block that was read before its turn.
+struct Next {
+    block: NextBlock,
+    /// What is prepared for it, which ends when this is dropped.
+    prepared: Option<Prepared>,
+    /// Whether it is executed with the one before it, and prepared there.
+    is_foreseen: bool,
+}
+
+impl Next {
+    fn foreseen(&self) -> Option<(&BlockInput, &Rulings)> {
+        let block = self.block.as_ref().ok()?.as_ref().filter(|_| self.is_foreseen)?;
+        Some((&block.input, &block.rulings))
+    }
 }
 
 /// How much is rehearsed before it is committed.
@@ -160,6 +180,7 @@ impl Sandbox {
             is_at_end: false,
             held: None,
             next: None,
+            foreseen: Foreseen::default(),
             state,
             spill,
             rehearsal,
@@ -225,8 +246,15 @@ impl Sandbox {
                 self.held = Some(block);
                 break;
             }
-            match self.executor.execute(&block.input, &block.rulings, &self.state) {
-                Ok(executed) => {
+            let window = Window {
+                foreseen: std::mem::take(&mut self.foreseen),
+                next: self.next.as_ref().and_then(Next::foreseen),
+                ..Window::default()
+            };
+            let (executor, PendingBlock { input, rulings, .. }) = (&self.executor, &block);
+            match executor.execute_window(input, rulings, &self.state, window) {
+                Ok((executed, foreseen)) => {
+                    self.foreseen = foreseen;
                     self.keep(RehearsedBlock::new(block, executed))?;
                 }
                 Err(failure) => {
@@ -279,16 +307,19 @@ impl Sandbox {
             return Ok(Some(block));
         }
         let next = match self.next.take() {
-            Some((next, _)) => next?,
+            Some(Next { block, prepared, .. }) => {
+                drop(prepared);
+                block?
+            }
             None => self.blocks.next_block()?,
         };
         self.is_at_end = next.is_none();
         if next.is_some() && self.executor.looks_ahead() {
-            let after = self.blocks.next_block();
-            let block = after.as_ref().ok().and_then(Option::as_ref);
+            let (block, is_foreseen) = (self.blocks.next_block(), self.executor.foresees());
+            let prepared = block.as_ref().ok().and_then(Option::as_ref).filter(|_| !is_foreseen);
             let machine = self.executor.machine().as_ref();
-            let prepared = block.and_then(|block| Prepared::start(machine, &block.input));
-            self.next = Some((after, prepared));
+            let prepared = prepared.and_then(|block| Prepared::start(machine, &block.input));
+            self.next = Some(Next { block, prepared, is_foreseen });
         }
         Ok(next)
     }

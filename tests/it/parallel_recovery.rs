@@ -58,7 +58,11 @@ fn a_transaction_that_hangs_ahead_of_its_turn_is_executed_at_its_turn() {
             let node = steered_node(&machine, verb, is_foreseen);
             machine.0.wait();
             let report = node.recover_with(parallel(workers));
-            assert_eq!(report.outcome, Outcome::Recovered, "{verb} {workers} {is_foreseen}: {report:?}");
+            assert_eq!(
+                report.outcome,
+                Outcome::Recovered,
+                "{verb} {workers} {is_foreseen}: {report:?}"
+            );
             assert!(machine.0.went_astray(), "{verb}: it was executed ahead of its turn");
             machine.0.release();
             await_unlocked(&node);

@@ -6,8 +6,10 @@
 //! its digest vouches for it, else from the one that execution gave: one damaged place is one finding or a few in its
 //! block, not one in every block after it.
 
+mod ahead;
 mod base;
 mod block;
+mod cases;
 mod compare;
 mod finding;
 mod history;
@@ -20,6 +22,7 @@ mod stored;
 mod structure;
 mod table;
 mod verdicts;
+mod written;
 
 pub(crate) use base::{Base, Undone};
 pub(crate) use block::failure_finding;

@@ -14,7 +14,7 @@ const LOTS_MAX: usize = 16;
 /// Cases in their order, and behind them what there is to say about the log as a whole.
 pub(super) enum Ahead<'scope, 'a> {
     /// They are put together when they are asked for, where no thread can be had.
-    Here(Reading<'a>),
+    Here(Box<Reading<'a>>),
     Apart(Apart<'scope, 'a>),
 }
 
@@ -44,8 +44,8 @@ impl<'scope, 'a: 'scope> Ahead<'scope, 'a> {
         cases: Cases<'a>,
         reaches_end: bool,
     ) -> Self {
-        let reading = Reading { cases, reaches_end };
-        let (hand, readings) = channel::<Reading<'a>>();
+        let reading = Box::new(Reading { cases, reaches_end });
+        let (hand, readings) = channel::<Box<Reading<'a>>>();
         let (sender, lots) = sync_channel(LOTS_MAX);
         let body = move || readings.recv().ok().map(|reading| reading.send(sender));
         let Ok(thread) = Builder::new().name("read".to_owned()).spawn_scoped(scope, body) else {

@@ -107,9 +107,9 @@ impl Base<'_> {
 impl StateRead for Base<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
         match self {
-            Self::Memory(state) => Ok(state.get(key).flatten().cloned()),
+            Self::Memory(state) => Ok(state.get(key).cloned().flatten()),
             Self::Undone(state) => match state.past.get(key) {
-                Some(value) => Ok(value.cloned()),
+                Some(value) => Ok(value.clone()),
                 None => state.store.main().get(key),
             },
         }

@@ -84,7 +84,9 @@ fn entries_if_same(store: &Store, state: &Written) -> Option<u64> {
     let (mut entries, mut is_same, mut last) = (0u64, true, None);
     let scanned = store.main().stored_entries(|key, value, is_vouched_for| {
         let is_next = last.as_ref().is_none_or(|last| last < key);
-        is_same &= is_next && is_vouched_for && state.get(key) == Some(Some(value));
+        is_same &= is_next
+            && is_vouched_for
+            && state.get(key).is_some_and(|held| held.as_ref() == Some(value));
         entries = entries.saturating_add(1);
         last = Some(key.clone());
     });

@@ -18,20 +18,28 @@ pub(crate) struct Written {
 
 struct Entry {
     value: Option<Bytes>,
-    /// The value that was digested, where another one was written since.
-    digested: Option<Option<Bytes>>,
+    digested: Digested,
+}
+
+/// What was digested of a key.
+enum Digested {
+    /// The value that it has.
+    Present,
+    /// The value that it had before it was written since.
+    Earlier(Option<Bytes>),
 }
 
 impl Written {
     /// Makes one of values that were digested already.
     pub(super) fn of_digested(values: impl Iterator<Item = (Bytes, Option<Bytes>)>) -> Self {
-        let entries = values.map(|(key, value)| (key, Entry { value, digested: None }));
+        let entries =
+            values.map(|(key, value)| (key, Entry { value, digested: Digested::Present }));
         Self { entries: entries.collect(), ..Self::default() }
     }
 
-    /// Returns the value of a key: the outer `None` where nothing is known of it.
-    pub(super) fn get(&self, key: &[u8]) -> Option<Option<&Bytes>> {
-        self.entries.get(key).map(|entry| entry.value.as_ref())
+    /// Returns the value of a key, where it is known whether there is one.
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Option<Bytes>> {
+        self.entries.get(key).map(|entry| &entry.value)
     }
 
     /// Takes over the value after a change; the one before it is looked at where nothing is known of the key.
@@ -39,12 +47,13 @@ impl Written {
         let Change { key, before, after } = change;
         if let Some(entry) = self.entries.get_mut(key) {
             let held = std::mem::replace(&mut entry.value, after.clone());
-            if entry.digested.is_some() {
+            if matches!(entry.digested, Digested::Earlier(_)) {
                 return;
             }
-            entry.digested = Some(held);
+            entry.digested = Digested::Earlier(held);
         } else {
-            let entry = Entry { value: after.clone(), digested: Some(before.clone()) };
+            let digested = Digested::Earlier(before.clone());
+            let entry = Entry { value: after.clone(), digested };
             self.entries.insert(key.clone(), entry);
             self.sorted.take();
         }
@@ -56,8 +65,11 @@ impl Written {
         let mut changes = Vec::with_capacity(self.undigested.len());
         for key in self.undigested.drain(..) {
             let Some(entry) = self.entries.get_mut(&key) else { continue };
-            let Some(before) = entry.digested.take() else { continue };
-            changes.push(Change { key, before, after: entry.value.clone() });
+            if let Digested::Earlier(before) =
+                std::mem::replace(&mut entry.digested, Digested::Present)
+            {
+                changes.push(Change { key, before, after: entry.value.clone() });
+            }
         }
         ChangeSet::new(changes)
     }
@@ -80,7 +92,7 @@ impl Written {
         let first = keys.partition_point(|key| **key < *prefix);
         let keys = keys.get(first..).unwrap_or_default().iter();
         keys.take_while(move |key| key.starts_with(prefix))
-            .filter_map(|key| Some((key, self.get(key)?)))
+            .filter_map(|key| Some((key, self.get(key)?.as_ref())))
     }
 }
 
@@ -115,7 +127,7 @@ mod tests {
         put(&mut written, "d", Some("2"), None);
         assert_eq!((text(&written, ""), text(&written, "b")), ("b1bb3d-".into(), "b1bb3".into()));
         assert_eq!(written.values(), 2);
-        assert_eq!((written.get(b"d"), written.get(b"c")), (Some(None), None));
+        assert_eq!((written.get(b"d"), written.get(b"c")), (Some(&None), None));
     }
 
     #[test]

@@ -3,17 +3,16 @@
 //! Both are held in memory: from genesis the whole state, from a height the keys that were changed since. The node's
 //! own sandbox is not used, because an audit must leave the directory as it is.
 
-use std::collections::HashMap;
-
+use crate::audit::written::Written;
 use crate::block::BlockRow;
-use crate::state::{Change, ChangeSet, MemoryState, StateError, StateRead, scan_layered};
+use crate::state::{Change, ChangeSet, KeyMap, StateError, StateRead, scan_layered};
 use crate::store::{Store, StoredRow};
 use crate::types::{Bytes, Height};
 
 /// A state of the node's past.
 pub(crate) enum Base<'a> {
     /// From genesis.
-    Memory(MemoryState),
+    Memory(Written),
     /// From a height: what differs from the state table, above it.
     Undone(Undone<'a>),
 }
@@ -21,7 +20,7 @@ pub(crate) enum Base<'a> {
 /// The state table, and the keys that have another value in the past.
 pub(crate) struct Undone<'a> {
     store: &'a Store,
-    pub(crate) past: HashMap<Bytes, Option<Bytes>>,
+    pub(crate) past: Written,
 }
 
 /// How far blocks could be undone.
@@ -45,7 +44,7 @@ impl<'a> Undone<'a> {
         first: Height,
         each: &mut dyn FnMut(Height),
     ) -> UndoneTo<'a> {
-        let mut net: HashMap<Bytes, (Option<Bytes>, Option<Bytes>)> = HashMap::new();
+        let mut net: KeyMap<(Option<Bytes>, Option<Bytes>)> = KeyMap::default();
         let mut reached = None;
         let mut blocks = 0u64;
         let mut next = store.main().stored_head().unwrap_or(None);
@@ -63,7 +62,8 @@ impl<'a> Undone<'a> {
                 None => None,
             };
         }
-        let past = net.iter().map(|(key, (before, _))| (key.clone(), before.clone())).collect();
+        let past = net.iter().map(|(key, (before, _))| (key.clone(), before.clone()));
+        let past = Written::of_digested(past);
         let changes = net.into_iter().map(|(key, (before, after))| Change { key, before, after });
         let undone = ChangeSet::new(changes.collect());
         let state = Self { store, past };
@@ -87,12 +87,19 @@ impl Base<'_> {
 
     /// Takes over the values after a block.
     pub(crate) fn apply(&mut self, changes: &ChangeSet) {
+        let written = self.written();
+        changes.changes().iter().for_each(|change| written.put(change));
+    }
+
+    /// Returns what has changed since the state was digested, which it is now.
+    pub(crate) fn digest(&mut self) -> ChangeSet {
+        self.written().digest()
+    }
+
+    const fn written(&mut self) -> &mut Written {
         match self {
-            Self::Memory(state) => state.apply(changes),
-            Self::Undone(state) => {
-                let writes = changes.changes().iter();
-                state.past.extend(writes.map(|change| (change.key.clone(), change.after.clone())));
-            }
+            Self::Memory(state) => state,
+            Self::Undone(state) => &mut state.past,
         }
     }
 }
@@ -100,7 +107,7 @@ impl Base<'_> {
 impl StateRead for Base<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
         match self {
-            Self::Memory(state) => state.get(key),
+            Self::Memory(state) => Ok(state.get(key).cloned().flatten()),
             Self::Undone(state) => match state.past.get(key) {
                 Some(value) => Ok(value.clone()),
                 None => state.store.main().get(key),
@@ -110,10 +117,14 @@ impl StateRead for Base<'_> {
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&Bytes, &Bytes)) -> Result<(), StateError> {
         match self {
-            Self::Memory(state) => state.scan(prefix, visit),
+            Self::Memory(state) => {
+                let entries = state.scan(prefix).filter_map(|(key, value)| Some((key, value?)));
+                entries.for_each(|(key, value)| visit(key, value));
+                Ok(())
+            }
             Self::Undone(state) => {
-                let above = state.past.iter().filter(|(key, _)| key.starts_with(prefix));
-                let above = above.map(|(key, value)| (key.clone(), value.clone())).collect();
+                let above = state.past.scan(prefix);
+                let above = above.map(|(key, value)| (key.clone(), value.cloned())).collect();
                 scan_layered(&*state.store.main(), above, prefix, visit)
             }
         }

@@ -2,24 +2,21 @@
 
 use std::sync::Arc;
 
+use crate::audit::cases::Case;
 use crate::audit::compare::{self, Place};
 use crate::audit::finding::{Finding, Findings, What};
 use crate::audit::history::History;
 use crate::audit::log::{LogWalk, LoggedBlock};
 use crate::audit::stored::Stored;
-use crate::audit::verdicts::SeenRows;
 use crate::exec::{BlockFailure, Dependencies, Executed, Executor, Rulings, Unchecked};
 use crate::machine::{BlockInput, TxInput};
 use crate::state::ChangeSet;
-use crate::store::Store;
 use crate::types::{Bytes, Height, Seq};
 
 /// Audits blocks one after the other.
 pub(super) struct BlockAudit<'a> {
-    pub(super) store: &'a Store,
     pub(super) executor: Executor,
     pub(super) history: History<'a>,
-    pub(super) quarantine: SeenRows,
     pub(super) totals: Totals,
 }
 
@@ -32,24 +29,13 @@ pub(super) struct Totals {
 }
 
 impl BlockAudit<'_> {
-    /// Audits a block that the log orders; `stored` is what the block table has of it.
-    pub(super) fn audit(
-        &mut self,
-        walk: &LogWalk<'_>,
-        logged: LoggedBlock,
-        stored: Option<&Stored>,
-        findings: &mut Findings,
-    ) {
-        let height = height_of(&logged, stored);
-        let input = input(walk, logged, stored, findings);
-        let executed = input.as_ref().and_then(|input| {
-            let rulings = match stored {
-                Some(stored) => self.quarantine.rulings(self.store, stored, &input.txs, findings),
-                None => Rulings::new(),
-            };
-            let known = stored.and_then(|stored| stored.dependencies.as_ref());
-            self.execute(input, &rulings, known, findings)
-        });
+    /// Audits a block that the log orders.
+    pub(super) fn audit(&mut self, case: &Case, findings: &mut Findings) {
+        let Case { height, input, stored, rulings, .. } = case;
+        let (height, stored) = (*height, stored.as_ref());
+        let known = stored.and_then(|stored| stored.dependencies.as_ref());
+        let executed =
+            input.as_ref().and_then(|input| self.execute(input, rulings, known, findings));
         if let Some(stored) = stored {
             self.totals.blocks_compared = self.totals.blocks_compared.saturating_add(1);
             let txs = input.as_ref().map(|input| input.txs.as_slice()).unwrap_or_default();
@@ -121,14 +107,14 @@ impl BlockAudit<'_> {
     }
 }
 
-fn height_of(logged: &LoggedBlock, stored: Option<&Stored>) -> Height {
+pub(super) fn height_of(logged: &LoggedBlock, stored: Option<&Stored>) -> Height {
     let stored = stored.map(|stored| stored.row.order.height);
     let ordered = logged.order.as_ref().map(|order| order.height);
     stored.or(ordered).unwrap_or_default()
 }
 
 /// Puts together what the machine was handed: as the log orders it where its chain vouches for that, else as stored.
-fn input(
+pub(super) fn input(
     walk: &LogWalk<'_>,
     logged: LoggedBlock,
     stored: Option<&Stored>,

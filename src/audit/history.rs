@@ -1,12 +1,10 @@
-//! The past as the audit executes it: the state, the changes since the last state digest, and that digest.
-
-use std::collections::HashMap;
+//! The past as the audit executes it: a state that goes forward, and its digest.
 
 use crate::audit::base::Base;
 use crate::audit::finding::{Finding, Findings, What};
 use crate::block::BlockRow;
-use crate::state::{Change, ChangeSet, StateDigest, StateError};
-use crate::types::{Bytes, Height};
+use crate::state::{ChangeSet, StateDigest, StateError};
+use crate::types::Height;
 
 /// A state that goes forward block by block.
 pub(super) struct History<'a> {
@@ -15,16 +13,15 @@ pub(super) struct History<'a> {
     first: Height,
     /// Set where a block's effects could be had neither from execution nor from the store.
     lost: bool,
+    /// The accumulator under the digest, as of the last one that was compared.
     lanes: StateDigest,
-    /// Changes that the lanes do not have yet.
-    net: HashMap<Bytes, (Option<Bytes>, Option<Bytes>)>,
     /// Whether the last digest that was compared differed: it is reported where it begins to.
     differed: bool,
 }
 
 impl<'a> History<'a> {
     pub(super) fn new(base: Base<'a>, first: Height, lanes: StateDigest) -> Self {
-        Self { base, first, lost: false, lanes, net: HashMap::new(), differed: false }
+        Self { base, first, lost: false, lanes, differed: false }
     }
 
     /// Returns the state before a block, where it can be executed.
@@ -32,15 +29,15 @@ impl<'a> History<'a> {
         (height >= self.first && !self.lost).then_some(&self.base)
     }
 
+    /// Returns the state after a block with the accumulator under its digest, where both are known.
+    pub(super) fn after(&mut self, height: Height) -> Option<(&Base<'a>, &StateDigest)> {
+        self.before(Height(height.get().saturating_add(1)))?;
+        self.lanes.apply(&self.base.digest());
+        Some((&self.base, &self.lanes))
+    }
+
     /// Goes forward by changes whose values before are those of the state.
     pub(super) fn advance(&mut self, changes: &ChangeSet) {
-        for Change { key, before, after } in changes.changes() {
-            if let Some((_, held)) = self.net.get_mut(key) {
-                held.clone_from(after);
-            } else {
-                self.net.insert(key.clone(), (before.clone(), after.clone()));
-            }
-        }
         self.base.apply(changes);
     }
 
@@ -62,8 +59,7 @@ impl<'a> History<'a> {
         if self.before(row.order.height).is_none() {
             return;
         }
-        let net = self.net.drain().map(|(key, (before, after))| Change { key, before, after });
-        self.lanes.apply(&ChangeSet::new(net.collect()));
+        self.lanes.apply(&self.base.digest());
         let computed = self.lanes.digest();
         let differs = computed != stored;
         if differs && !self.differed {

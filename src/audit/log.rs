@@ -8,12 +8,12 @@ use std::collections::VecDeque;
 use crate::audit::finding::{Finding, Findings, What};
 use crate::audit::index::Indexed;
 use crate::diff::Backlog;
-use crate::event::{EventBody, Order, Patch};
+use crate::event::{EventBody, Kind, Order, Patch};
 use crate::exec::{READ_BYTES, TxWindow, tx_input};
 use crate::machine::TxInput;
 use crate::mempool::Mempool;
 use crate::store::{LogHead, Store, StoreError, StoredEvent};
-use crate::types::{Digest, Height, Seq};
+use crate::types::{Digest, Height, Seq, TxId};
 
 /// A block as the log orders it.
 pub(super) struct LoggedBlock {
@@ -163,6 +163,10 @@ impl<'a> LogWalk<'a> {
         findings: &mut Findings,
     ) -> Option<Order> {
         let seq = event.seq;
+        if let (Kind::Tx, Some(id)) = (event.kind, event.body.first_chunk()) {
+            self.take_up_tx(&TxId(*id), event, linked);
+            return None;
+        }
         let decoded = event.decode();
         // Nobody vouches for the identity that a damaged event names.
         if !linked || decoded.is_err() {
@@ -178,13 +182,7 @@ impl<'a> LogWalk<'a> {
                 return None;
             }
         };
-        let is_tx = matches!(body, EventBody::Tx(_));
-        if let EventBody::Tx(tx) = &body
-            && linked
-        {
-            self.indexed.add(&tx.id, seq);
-        }
-        self.window.push(is_tx.then(|| tx_input(event)));
+        self.window.push(None);
         if let EventBody::Order(order) = &body {
             if linked {
                 self.fold_order(seq, order, findings);
@@ -199,6 +197,17 @@ impl<'a> LogWalk<'a> {
             EventBody::Tx(_) | EventBody::Verdict(_) => {}
         }
         None
+    }
+
+    /// Takes up a transaction, whatever its payload is.
+    fn take_up_tx(&mut self, id: &TxId, event: &StoredEvent, linked: bool) {
+        if linked {
+            self.indexed.add(id, event.seq);
+        } else {
+            self.indexed.leave_out(event.seq, event.seq);
+        }
+        self.window.push(Some(tx_input(event)));
+        self.backlog.receive(event.seq);
     }
 
     fn fold_order(&mut self, seq: Seq, order: &Order, findings: &mut Findings) {
@@ -294,6 +303,14 @@ impl<'a> LogWalk<'a> {
     }
 
     fn link(&mut self, event: &StoredEvent, findings: &mut Findings) -> bool {
+        self.verified = self.verified.saturating_add(1);
+        self.next = event.seq.next();
+        if let [anchor] = self.anchors.as_mut_slice()
+            && event.chain_after(*anchor) == event.chain
+        {
+            *anchor = event.chain;
+            return true;
+        }
         let computed: Vec<_> =
             self.anchors.iter().map(|anchor| event.chain_after(*anchor)).collect();
         let linked = computed.is_empty() || computed.contains(&event.chain);
@@ -303,8 +320,6 @@ impl<'a> LogWalk<'a> {
             findings.add(finding.at_event(event.seq));
             self.anchors.push(*computed);
         }
-        self.verified = self.verified.saturating_add(1);
-        self.next = event.seq.next();
         linked
     }
 }

@@ -5,9 +5,14 @@
 //! down to it, and what lies below is believed. After a difference the audit goes on from the *stored* change set where
 //! its digest vouches for it, else from the one that execution gave: one damaged place is one finding or a few in its
 //! block, not one in every block after it.
+//!
+//! What can be read without executing is put together on a thread of its own (`cases`, `ahead`); what is found on the
+//! way comes with its block, so that the order of findings is that of the blocks.
 
+mod ahead;
 mod base;
 mod block;
+mod cases;
 mod compare;
 mod finding;
 mod history;
@@ -20,6 +25,7 @@ mod stored;
 mod structure;
 mod table;
 mod verdicts;
+mod written;
 
 pub(crate) use base::{Base, Undone};
 pub(crate) use block::failure_finding;

@@ -37,7 +37,7 @@ pub struct AuditReport {
     pub blocks_unconfirmed: u64,
     /// Whether the state table, the mempool, the verdicts and the witness were compared: where the range ends at the head.
     pub reached_head: bool,
-    /// Entries of the state table that were read and hashed.
+    /// Entries of the state table that were read.
     pub state_entries: u64,
     /// Digest of the state after the last block of the range, as its row has it.
     pub state_digest: Option<Digest>,

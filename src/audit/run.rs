@@ -3,21 +3,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::audit::ahead::{Ahead, Read};
 use crate::audit::base::{Base, Undone, UndoneTo};
 use crate::audit::block::{BlockAudit, Totals};
+use crate::audit::cases::{Case, Cases};
 use crate::audit::finding::{Finding, Findings, What};
 use crate::audit::history::History;
-use crate::audit::log::{LogWalk, LoggedBlock, WalkStart};
+use crate::audit::log::{LogWalk, WalkStart};
 use crate::audit::report::AuditReport;
 use crate::audit::rows::Rows;
-use crate::audit::stored::Stored;
 use crate::audit::structure;
 use crate::audit::table::{self, TableScan};
-use crate::audit::verdicts::SeenRows;
+use crate::audit::written::Written;
 use crate::exec::{Executor, ExecutorSettings, STEP_TIME_MAX, watched};
 use crate::machine::StateMachine;
 use crate::mempool::Mempool;
-use crate::state::{Change, ChangeSet, MemoryState, StateDigest};
+use crate::state::{Change, ChangeSet, StateDigest};
 use crate::store::{LogHead, Store, StoredRow};
 use crate::types::{Height, Seq};
 
@@ -84,8 +85,8 @@ pub fn audit(
     let watch = Arc::clone(executor.watch());
     let mut findings = Findings::default();
     let mut report = watched(&watch, STEP_TIME_MAX, || {
-        let run = Run::start(store, executor, range, observer, &mut findings)?;
-        Ok(run.finish(&mut findings))
+        let (run, cases) = Run::start(store, executor, range, observer, &mut findings)?;
+        Ok(run.finish(cases, &mut findings))
     })?;
     report.finding_count = findings.count;
     report.findings = findings.kept;
@@ -95,17 +96,17 @@ pub fn audit(
 
 struct Run<'a> {
     store: &'a Store,
-    range: AuditRange,
     last: Height,
     blocks: BlockAudit<'a>,
-    rows: Rows<'a>,
-    walk: LogWalk<'a>,
     observer: &'a mut dyn FnMut(Progress),
     report: AuditReport,
-    /// The mempool as of the last confirmed block that was audited.
-    mempool: Mempool,
-    /// Position of that block's order.
-    confirmed: Option<Seq>,
+}
+
+/// What was found about the tables as a whole.
+#[derive(Default)]
+struct Tables {
+    state: Findings,
+    structure: Findings,
 }
 
 impl<'a> Run<'a> {
@@ -115,7 +116,7 @@ impl<'a> Run<'a> {
         range: AuditRange,
         observer: &'a mut dyn FnMut(Progress),
         findings: &mut Findings,
-    ) -> Result<Self, AuditError> {
+    ) -> Result<(Self, Cases<'a>), AuditError> {
         // A head that cannot be read is found again, and reported, by the walk through the rows.
         let head_row = store.main().stored_head();
         let head = match &head_row {
@@ -134,7 +135,7 @@ impl<'a> Run<'a> {
         report.reached_head = head.is_none_or(|head| last >= head);
         let history = match range.from {
             None => {
-                let empty = Base::Memory(MemoryState::default());
+                let empty = Base::Memory(Written::default());
                 History::new(empty, Height::GENESIS, StateDigest::default())
             }
             Some(from) => {
@@ -153,145 +154,86 @@ impl<'a> Run<'a> {
         let height = before.as_ref().map(|before| before.row.order.height);
         let walk = LogWalk::new(store, &WalkStart { after, height });
         let rows = Rows::new(store, (first, last), before);
-        let (quarantine, totals) = (SeenRows::default(), Totals::default());
-        let blocks = BlockAudit { store, executor, history, quarantine, totals };
-        let (mempool, confirmed) = (Mempool::default(), None);
-        Ok(Self { store, range, last, blocks, rows, walk, observer, report, mempool, confirmed })
+        let cases = Cases::new(store, rows, walk, range.to.is_some());
+        let blocks = BlockAudit { executor, history, totals: Totals::default() };
+        Ok((Self { store, last, blocks, observer, report }, cases))
     }
 
-    fn finish(mut self, findings: &mut Findings) -> AuditReport {
-        self.run_blocks(findings);
-        if self.report.reached_head {
-            self.compare_tables(findings);
+    /// Executes while another thread reads, and scans the state while that one looks at the log as a whole.
+    fn finish(mut self, cases: Cases<'a>, findings: &mut Findings) -> AuditReport {
+        let reaches_head = self.report.reached_head;
+        let mut tables = Tables::default();
+        let Read { mut cases, log_end } = std::thread::scope(|scope| {
+            let mut cases = Ahead::start(scope, cases, reaches_head);
+            while let Some(case) = cases.next_case() {
+                self.case(case, findings);
+            }
+            if reaches_head {
+                self.scan_tables(&mut tables);
+            }
+            cases.end()
+        });
+        findings.join(std::mem::take(&mut cases.findings));
+        if let Some(log_end) = log_end {
+            findings.join(tables.state);
+            self.compare_mempool(&cases, findings);
+            self.compare_held(findings);
+            findings.join(log_end.index);
+            self.compare_quarantine(&cases, findings);
+            self.compare_witness(findings);
+            findings.join(log_end.structure);
+            findings.join(tables.structure);
         }
         let Totals { blocks_executed, txs_executed, blocks_compared } = self.blocks.totals;
-        let first_seq = self.walk.first().get();
         AuditReport {
             blocks_executed,
             txs_executed,
             blocks_compared,
-            first_seq,
-            last_seq: self.walk.next().get().saturating_sub(1),
-            events_verified: self.walk.verified,
+            blocks_unconfirmed: cases.blocks_unconfirmed,
+            first_seq: cases.walk.first().get(),
+            last_seq: cases.walk.next().get().saturating_sub(1),
+            events_verified: cases.walk.verified,
             ..self.report
         }
     }
 
-    fn run_blocks(&mut self, findings: &mut Findings) {
-        loop {
-            let row = self.rows.peek(findings).map(|row| row.order.clone());
-            if row.is_none() && self.range.to.is_some() {
-                return;
-            }
-            let expected = row.as_ref().map(|order| order.seq);
-            let Some(logged) = self.walk.next_block(expected, findings) else { break };
-            if let Some(order) = &logged.order {
-                self.pass_rows_below(order.height, logged.seq, findings);
-            }
-            let ordered = logged.order.as_ref().map(|order| order.height);
-            let next = self.rows.peek(findings).map(|row| row.order.clone());
-            let matches = next
-                .as_ref()
-                .is_some_and(|next| next.seq == logged.seq || Some(next.height) == ordered);
-            if matches {
-                self.confirmed_block(logged, findings);
-            } else if let Some(height) = ordered {
-                self.block_without_row(logged, height, next.is_some(), findings);
-            }
-        }
-        while let Some(row) = self.rows.peek(findings).map(|row| row.order.clone()) {
-            self.rows.take();
-            let expected = format!("event {} in the log", row.seq.get());
-            let finding = Finding::new(What::OrderMissing, expected, "no order of this block");
-            findings.add(finding.at_block(row.height).at_event(row.seq));
-        }
-    }
-
-    /// Passes rows that the log has no order for.
-    fn pass_rows_below(&mut self, height: Height, seq: Seq, findings: &mut Findings) {
-        while let Some(row) = self.rows.peek(findings).map(|row| row.order.clone()) {
-            if row.height >= height || row.seq == seq {
-                return;
-            }
-            self.rows.take();
-            let finding = Finding::new(What::OrderMissing, "an order in the log", "none");
-            findings.add(finding.at_block(row.height).at_event(row.seq));
-        }
-    }
-
-    fn confirmed_block(&mut self, logged: LoggedBlock, findings: &mut Findings) {
-        let Some(row) = self.rows.take() else { return };
-        let height = row.order.height;
-        let stored = Stored::read(self.store, row, findings);
-        stored.hold_against_order(logged.seq, logged.chain, logged.order.as_ref(), findings);
-        if !logged.linked {
-            let ordered = logged.order.as_ref().map(|order| order.txs.as_slice());
-            let txs = stored.txs.as_deref().or(ordered).unwrap_or_default();
-            self.walk.believe(height, txs);
-        }
-        self.confirmed = Some(logged.seq);
-        if self.rows.peek(findings).is_none() {
-            self.mempool = self.walk.backlog().mempool.clone();
-        }
-        self.blocks.audit(&self.walk, logged, Some(&stored), findings);
+    fn case(&mut self, mut case: Case, findings: &mut Findings) {
+        findings.join(std::mem::take(&mut case.findings));
+        self.blocks.audit(&case, findings);
+        let Some(stored) = &case.stored else { return };
+        let height = case.height;
         self.report.from_height = self.report.from_height.or(Some(height));
         self.report.to_height = Some(height);
         self.report.state_digest = stored.row.state_digest;
         (self.observer)(Progress { stage: Stage::Execute, height, last: self.last });
     }
 
-    /// Deals with an order that the block table has no row for: not confirmed yet, or lost.
-    fn block_without_row(
-        &mut self,
-        logged: LoggedBlock,
-        height: Height,
-        has_later_rows: bool,
-        findings: &mut Findings,
-    ) {
-        let lost = self.rows.is_lost(height);
-        if !has_later_rows && !lost {
-            self.report.blocks_unconfirmed = self.report.blocks_unconfirmed.saturating_add(1);
-            return;
-        }
-        if !lost {
-            let finding = Finding::new(What::BlockMissing, "a row", "none");
-            findings.add(finding.at_block(height).at_event(logged.seq));
-        }
-        self.blocks.audit(&self.walk, logged, None, findings);
-    }
-
-    /// Compares what belongs to the head as a whole.
-    fn compare_tables(&mut self, findings: &mut Findings) {
+    /// Holds the state table against the state that was executed, and looks at the database that it is in.
+    fn scan_tables(&mut self, tables: &mut Tables) {
         let head = self.report.to_height.unwrap_or_default();
         (self.observer)(Progress { stage: Stage::Scan, height: head, last: head });
-        let above = Height(head.get().saturating_add(1));
-        let base = self.blocks.history.before(above);
+        let after = self.blocks.history.after(head);
         let head_digest = self.report.state_digest;
-        self.report.state_entries = table::compare(self.store, base, head_digest, findings);
-        self.compare_mempool(findings);
-        if let Err(error) = self.store.main().held() {
-            findings.add(Finding::new(
-                What::Quarantine,
-                "every row that is held",
-                error.to_string(),
-            ));
-        }
-        self.walk.compare_index(findings);
-        let first = self.walk.first();
-        if let Some(confirmed) = self.confirmed {
-            let verdicts = &self.walk.backlog().verdicts;
-            self.blocks.quarantine.hold_against_log(
-                self.store,
-                verdicts,
-                (first, confirmed),
-                findings,
-            );
-        }
-        self.compare_witness(findings);
-        structure::check(self.store, findings);
+        self.report.state_entries =
+            table::compare(self.store, after, head_digest, &mut tables.state);
+        structure::check_main(self.store, &mut tables.structure);
     }
 
-    fn compare_mempool(&self, findings: &mut Findings) {
+    fn compare_held(&self, findings: &mut Findings) {
+        if let Err(error) = self.store.main().held() {
+            let expected = "every row that is held";
+            findings.add(Finding::new(What::Quarantine, expected, error.to_string()));
+        }
+    }
+
+    fn compare_quarantine(&self, cases: &Cases<'_>, findings: &mut Findings) {
+        let Some(confirmed) = cases.confirmed else { return };
+        let (walk, events) = (&cases.walk, (cases.walk.first(), confirmed));
+        let verdicts = &walk.backlog().verdicts;
+        cases.quarantine.hold_against_log(self.store, verdicts, events, findings);
+    }
+
+    fn compare_mempool(&self, cases: &Cases<'_>, findings: &mut Findings) {
         let main = self.store.main();
         let stored = match main.stored_unordered() {
             Ok(stored) => stored,
@@ -300,22 +242,22 @@ impl<'a> Run<'a> {
                 return;
             }
         };
-        let first = self.walk.first();
+        let first = cases.walk.first();
         let mut table = Mempool::default();
         for seq in stored.into_iter().filter(|seq| *seq >= first) {
             table.insert(seq);
         }
-        if table == self.mempool {
+        if table == cases.mempool {
             // Its rows are those that had to be there, so that their sum is what is wrong.
             if let Err(error) = main.unordered() {
                 findings.add(Finding::new(What::Table, "the mempool", error.to_string()));
             }
             return;
         }
-        for seq in self.mempool.iter().filter(|seq| *seq >= first && !table.contains(*seq)) {
+        for seq in cases.mempool.iter().filter(|seq| *seq >= first && !table.contains(*seq)) {
             findings.add(Finding::new(What::Mempool, "waiting", "not in the table").at_event(seq));
         }
-        for seq in table.iter().filter(|seq| !self.mempool.contains(*seq)) {
+        for seq in table.iter().filter(|seq| !cases.mempool.contains(*seq)) {
             findings.add(Finding::new(What::Mempool, "not waiting", "in the table").at_event(seq));
         }
     }

@@ -1,11 +1,11 @@
 //! What the block table says about one block: its large parts read, and held against the digests in its row.
 
 use crate::audit::finding::{Finding, Findings, What};
-use crate::block::{BlockRow, Receipts};
+use crate::block::{BlockRow, Receipt, Receipts};
 use crate::codec::CodecError;
 use crate::event::Order;
 use crate::exec::Dependencies;
-use crate::state::ChangeSet;
+use crate::state::{Change, ChangeSet};
 use crate::store::{BlockBody, Store};
 use crate::types::{Digest, Height, Seq};
 
@@ -21,6 +21,8 @@ pub(super) struct Stored {
     pub(super) dependencies: Option<Dependencies>,
     /// Whether the change set matches the digest in the row.
     pub(super) changes_sound: bool,
+    /// Bytes that its parts take in the table.
+    body_bytes: usize,
 }
 
 impl Stored {
@@ -35,6 +37,7 @@ impl Stored {
             changes: None,
             dependencies: None,
             changes_sound: false,
+            body_bytes: 0,
         };
         let body = match store.main().body(height) {
             Ok(body) => body,
@@ -44,6 +47,7 @@ impl Stored {
                 return stored;
             }
         };
+        stored.body_bytes = body.receipts.len().saturating_add(body.changes.len());
         stored.hold_against_row(&body, findings);
         stored.txs = decoded(body.tx_seqs(), height, "its transactions", findings);
         stored.receipts = decoded(body.receipts(), height, "its receipts", findings);
@@ -53,6 +57,15 @@ impl Stored {
         });
         stored.count(findings);
         stored
+    }
+
+    /// Returns about how many bytes of memory it takes: what is long is shared, and what is short is in place.
+    pub(super) fn memory(&self) -> usize {
+        let changes = self.changes.as_ref().map_or(0, |changes| changes.changes().len());
+        let receipts = self.receipts.as_ref().map_or(0, |receipts| receipts.0.len());
+        self.body_bytes
+            .saturating_add(changes.saturating_mul(size_of::<Change>()))
+            .saturating_add(receipts.saturating_mul(size_of::<Receipt>()))
     }
 
     /// Compares the row with the order that the log has for it.

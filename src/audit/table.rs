@@ -3,6 +3,7 @@
 use crate::audit::base::{Base, Undone};
 use crate::audit::compare::value_text;
 use crate::audit::finding::{Finding, Findings, What};
+use crate::audit::written::Written;
 use crate::state::{StateDigest, StateRead};
 use crate::store::{Store, StoreError};
 use crate::types::{Bytes, Digest};
@@ -44,47 +45,28 @@ impl TableScan {
     }
 }
 
-/// Compares the table with a state key by key, and its digest with the stored ones. Returns the entries that were read.
+/// Compares the table with a state key by key, and its digest with the stored ones; `after` is the state that history
+/// gives and the accumulator under its digest. Returns the entries that were read.
 pub(super) fn compare(
     store: &Store,
-    base: Option<&Base<'_>>,
+    after: Option<(&Base<'_>, &StateDigest)>,
     head_digest: Option<Digest>,
     findings: &mut Findings,
 ) -> u64 {
-    // They come behind the others, and may be as many as there are entries.
-    let mut unvouched = Findings::default();
-    let mut vouch = |key: &Bytes, is_vouched_for: bool| {
-        if !is_vouched_for {
-            let finding = Finding::new(What::StateEntry, "the tag of its value", "another tag");
-            unvouched.add(finding.at_key(key));
-        }
-    };
-    let scanned = match base {
-        Some(Base::Memory(state)) => {
-            let mut expected = state.entries().peekable();
-            let scanned = TableScan::run(store, |key, value, is_vouched_for| {
-                vouch(key, is_vouched_for);
-                while let Some((missing, value)) = expected.next_if(|(next, _)| *next < key) {
-                    findings.add(entry(missing, Some(value), None));
-                }
-                let same = expected.next_if(|(next, _)| *next == key).map(|(_, value)| value);
-                if same != Some(value) {
-                    findings.add(entry(key, same, Some(value)));
-                }
-            });
-            if scanned.is_ok() {
-                findings.extend(expected.map(|(missing, value)| entry(missing, Some(value), None)));
+    let scanned = match after {
+        Some((Base::Memory(state), lanes)) => match entries_if_same(store, state) {
+            // What has the same entries has the same digest.
+            Some(entries) => {
+                Ok(TableScan { entries, lanes: lanes.clone(), ..TableScan::default() })
             }
-            scanned
+            None => compare_all(state, store, findings),
+        },
+        Some((Base::Undone(state), _)) => {
+            compare_changed(state, store, findings);
+            scan_vouched(store, |_, _| {}, findings)
         }
-        Some(Base::Undone(_)) | None => {
-            if let Some(Base::Undone(state)) = base {
-                compare_changed(state, store, findings);
-            }
-            TableScan::run(store, |key, _, is_vouched_for| vouch(key, is_vouched_for))
-        }
+        None => scan_vouched(store, |_, _| {}, findings),
     };
-    findings.join(unvouched);
     match scanned {
         Ok(scan) => {
             compare_digests(store, &scan, head_digest, findings);
@@ -97,15 +79,70 @@ pub(super) fn compare(
     }
 }
 
+/// Returns how many entries the table has, where they are those of a state, and their tags vouch for them.
+fn entries_if_same(store: &Store, state: &Written) -> Option<u64> {
+    let (mut entries, mut is_same, mut last) = (0u64, true, None);
+    let scanned = store.main().stored_entries(|key, value, is_vouched_for| {
+        let is_next = last.as_ref().is_none_or(|last| last < key);
+        is_same &= is_next
+            && is_vouched_for
+            && state.get(key).is_some_and(|held| held.as_ref() == Some(value));
+        entries = entries.saturating_add(1);
+        last = Some(key.clone());
+    });
+    scanned.ok()?;
+    (is_same && entries == state.values()).then_some(entries)
+}
+
+/// Says on which keys the table and a state differ.
+fn compare_all(
+    state: &Written,
+    store: &Store,
+    findings: &mut Findings,
+) -> Result<TableScan, StoreError> {
+    let expected = state.scan(&[]).filter_map(|(key, value)| Some((key, value?)));
+    let mut expected = expected.peekable();
+    let (mut differing, mut unvouched) = (Findings::default(), Findings::default());
+    let each = |key: &Bytes, value: &Bytes| {
+        while let Some((missing, value)) = expected.next_if(|(next, _)| *next < key) {
+            differing.add(entry(missing, Some(value), None));
+        }
+        let same = expected.next_if(|(next, _)| *next == key).map(|(_, value)| value);
+        if same != Some(value) {
+            differing.add(entry(key, same, Some(value)));
+        }
+    };
+    let scanned = scan_vouched(store, each, &mut unvouched);
+    if scanned.is_ok() {
+        differing.extend(expected.map(|(missing, value)| entry(missing, Some(value), None)));
+    }
+    findings.join(differing);
+    findings.join(unvouched);
+    scanned
+}
+
+/// Scans the table, shows each entry, and names those that their tags do not vouch for.
+fn scan_vouched(
+    store: &Store,
+    mut each: impl FnMut(&Bytes, &Bytes),
+    findings: &mut Findings,
+) -> Result<TableScan, StoreError> {
+    TableScan::run(store, |key, value, is_vouched_for| {
+        if !is_vouched_for {
+            let finding = Finding::new(What::StateEntry, "the tag of its value", "another tag");
+            findings.add(finding.at_key(key));
+        }
+        each(key, value);
+    })
+}
+
 /// Compares the keys that history changed.
 fn compare_changed(state: &Undone<'_>, store: &Store, findings: &mut Findings) {
-    let mut keys: Vec<_> = state.past.iter().collect();
-    keys.sort_unstable();
     let main = store.main();
     // A key that cannot be read is named by the scan of the whole table.
-    let compared = keys.into_iter().filter_map(|(key, expected)| {
+    let compared = state.past.scan(&[]).filter_map(|(key, expected)| {
         let found = main.get(key).ok()?;
-        (found != *expected).then(|| entry(key, expected.as_ref(), found.as_ref()))
+        (found.as_ref() != expected).then(|| entry(key, expected, found.as_ref()))
     });
     findings.extend(compared);
 }

@@ -302,6 +302,31 @@ fn missing_rows_are_found_and_passed() {
     assert_eq!(found, [(What::ParentLink, Some(8)), (What::BlockMissing, Some(7))]);
 }
 
+#[test]
+fn findings_come_in_the_order_of_blocks_however_far_reading_is_ahead() {
+    let node = Node::ledger();
+    // Some 5 MiB of cases: more than what is read and waits to be executed at any time.
+    let (transfers, block_txs) = (12_000, 500);
+    let workload = Workload { accounts: 2_000, transfers, block_txs, ..Workload::default() };
+    fill(&node, &Workload { mempool: 0, unconfirmed_blocks: 0, ..workload });
+    node.recover();
+    let events_by_block = block_txs + 1;
+    let event_in_20 = format!("seq = {}", 2 + 19 * events_by_block + 3);
+    flip("log.db", "event", "body", &event_in_20, 0).apply(&node.dir);
+    for height in [24, 2, 13] {
+        flip("main.db", "block_body", "receipts", &row(height), 0).apply(&node.dir);
+    }
+    let report = run(&node.dir, &machine(&node, "ledger"), AuditRange::default());
+    let block_of = |seq: Seq| (seq.get() - 2).div_ceil(events_by_block);
+    let place = |found: &Finding| found.height.map(Height::get).or(found.seq.map(block_of));
+    let mut places: Vec<_> = report.findings.iter().filter_map(place).collect();
+    places.dedup();
+    assert_eq!(places, [2, 13, 20, 24], "{:#?}", report.findings);
+    assert_eq!((report.blocks_executed, report.txs_executed), (25, 12_000));
+    let link = report.findings.iter().find(|finding| finding.what == What::ChainLink);
+    assert!(link.is_some_and(|link| link.height.is_none()), "{:#?}", report.findings);
+}
+
 /// Position of the `Tx` event that is third in block 7: genesis takes two events, each block ten and its order.
 const TX_IN_7: u64 = 2 + 6 * 11 + 3;
 

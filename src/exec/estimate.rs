@@ -117,7 +117,8 @@ fn sandbox(growth: u64, pages: u64, options: &RecoveryOptions) -> u64 {
         Gate::All => kept,
         Gate::Batch => kept.min(options.batch_bytes_max()),
     };
-    if at_once <= budget {
+    // What takes long to rehearse is set aside, however little it is.
+    if at_once <= budget && (options.gate == Gate::Batch || options.pace.is_none()) {
         return 0;
     }
     let wal = pages.min(WAL_BYTES.saturating_add(budget.saturating_mul(2)));
@@ -215,11 +216,14 @@ mod tests {
         let options = |gate, memory_bytes| RecoveryOptions {
             gate,
             memory_bytes,
+            pace: None,
             ..RecoveryOptions::default()
         };
         let need = |txs: u64, options| disk(work(txs), txs * 150, 1 << 20, &options);
         let in_memory = need(1_000, options(Gate::All, 64 << 20));
         assert!(in_memory < need(1_000, options(Gate::All, 0)), "the sandbox takes its share");
+        let paced = need(1_000, RecoveryOptions::default());
+        assert!(in_memory < paced, "a slow rehearsal is set aside as it goes");
         let large = need(5_000_000, options(Gate::All, 64 << 20));
         let batch = need(5_000_000, options(Gate::Batch, 64 << 20));
         assert!(large > batch, "a batch at a time stays in memory");

@@ -8,7 +8,7 @@ use crate::exec::apart::{Abandoned, GivenUp, rehearse_apart};
 use crate::exec::recover::{Recovery, Stop};
 use crate::exec::report::{Halt, HaltCause};
 use crate::exec::sandbox::{Extent, RehearseError, Sandbox, SandboxParts, lock};
-use crate::exec::{BlockFailure, Running};
+use crate::exec::{BlockFailure, Gate, Running};
 use crate::machine::PoisonPolicy;
 use crate::store::{SandboxDb, StoreError};
 use crate::types::{Height, Seq};
@@ -153,6 +153,12 @@ impl Recovery {
             bus: self.options.rehearsed.clone(),
             brake: Arc::clone(&self.brake),
             memory_bytes: self.options.memory_bytes,
+            // With a gate for each batch, what is not committed is no more than a batch.
+            unsaved_max: self
+                .options
+                .pace
+                .filter(|_| self.options.gate == Gate::All)
+                .map(|pace| pace.repeat_max),
             works_apart: self.works_apart(),
         };
         Sandbox::open(parts, found)

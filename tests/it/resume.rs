@@ -1,10 +1,12 @@
 //! What an earlier process left in the sandbox: gone on with where it fits, and thrown away where it does not.
 
 use std::fs;
+use std::time::Duration;
 
 use rewake::event::{EventBody, Ruling, Verdict};
-use rewake::exec::{Outcome, RecoveryOptions, Report};
+use rewake::exec::{Gate, Outcome, RecoveryOptions, Report};
 use rewake::machine::PoisonPolicy;
+use rewake::pace::PaceLimits;
 use rewake::types::{Height, UnixMillis};
 
 use crate::faulty::Faulty;
@@ -33,6 +35,26 @@ fn halted() -> (Node, Faulty, Report) {
 
 fn spilling(node: &Node) -> Report {
     node.recover_with(RecoveryOptions { memory_bytes: 0, ..options() })
+}
+
+#[test]
+fn a_rehearsal_is_set_aside_before_a_crash_would_cost_more_of_it_than_it_may() {
+    let sandbox = |gate, repeat_max: Option<Duration>| {
+        let node = faulty_node(&Faulty { policy: PoisonPolicy::Halt, ..Faulty::default() });
+        let header = |number| if number == 2 { "check-fail" } else { "" };
+        let block = |number: u8| {
+            [script(number + 1, "add n 1"), ordered(number.into(), header(number), &[number + 1])]
+        };
+        node.append((0..3).flat_map(block).collect());
+        let pace = repeat_max.map(|repeat_max| PaceLimits { repeat_max, ..PaceLimits::default() });
+        let report = node.recover_with(RecoveryOptions { gate, pace, ..options() });
+        assert_eq!((report.outcome, report.blocks), (Outcome::Halted, 2));
+        node.dir.file("sandbox.db").exists()
+    };
+    assert!(sandbox(Gate::All, Some(Duration::ZERO)));
+    assert!(!sandbox(Gate::All, Some(Duration::from_hours(1))));
+    assert!(!sandbox(Gate::All, None), "nothing was said of crashes");
+    assert!(!sandbox(Gate::Batch, Some(Duration::ZERO)), "a batch is all that it would cost");
 }
 
 /// Damages the sandbox and recovers; `executed` says how often the first block's transaction ran in all.

@@ -40,11 +40,13 @@ pub(crate) struct SandboxParts {
     pub(crate) brake: Arc<Brake>,
     /// Bytes of memory for rehearsed blocks, and as many for the state above the checkpoint.
     pub(crate) memory_bytes: usize,
+    /// For how long rehearsed blocks may be in memory alone, where that matters.
+    pub(crate) unsaved_max: Option<Duration>,
     /// Whether blocks are read before they are executed, and turned into bytes after, on threads of their own.
     pub(crate) works_apart: bool,
 }
 
-pub(crate) use self::rehearsal::{Rehearsal, lock};
+pub(crate) use self::rehearsal::{Rehearsal, RehearsalLimits, lock};
 
 /// An isolated instance of the node's state in which blocks are executed before they are committed.
 pub(crate) struct Sandbox {
@@ -146,7 +148,8 @@ impl Sandbox {
         found: Option<(SandboxDb, Resume)>,
     ) -> Result<Self, StoreError> {
         let SandboxParts { store, executor, checkpoint, verdicts, end, bus, brake, .. } = parts;
-        let SandboxParts { memory_bytes, works_apart, .. } = parts;
+        let SandboxParts { memory_bytes, unsaved_max, works_apart, .. } = parts;
+        let limits = RehearsalLimits { memory_bytes_max: memory_bytes, unsaved_max };
         let (database, resume) = found.unzip();
         let spill = Arc::new(Spill::new(Arc::clone(&store), base, database));
         let mut state = AboveCheckpoint::new(Arc::clone(&store), Arc::clone(&spill), memory_bytes);
@@ -173,7 +176,7 @@ impl Sandbox {
         brake.progress();
         let blocks = Ahead::new(reader, works_apart);
         let rehearsal = Arc::new(Mutex::new(rehearsal));
-        let sealing = Sealing::new(Arc::clone(&rehearsal), memory_bytes, works_apart);
+        let sealing = Sealing::new(Arc::clone(&rehearsal), limits, works_apart);
         Ok(Self {
             executor,
             blocks,

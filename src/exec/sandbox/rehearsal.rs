@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::exec::above::Spill;
 use crate::exec::resume::rehearsed_from;
@@ -16,15 +17,34 @@ pub(crate) struct Rehearsal {
     spilled: Option<(Height, Height)>,
     memory: VecDeque<SealedBlock>,
     memory_bytes: usize,
+    /// Since when something is in memory alone.
+    unsaved_since: Option<Instant>,
     /// Blocks that it came to hold.
     blocks: u64,
     /// Blocks that were handed out.
     taken: u64,
 }
 
+/// What a rehearsal may keep in memory alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RehearsalLimits {
+    /// Bytes of its blocks.
+    pub(crate) memory_bytes_max: usize,
+    /// Time: a crash would cost as much of it. `None` where it does not matter.
+    pub(crate) unsaved_max: Option<Duration>,
+}
+
 impl Rehearsal {
     pub(super) fn empty(spill: Arc<Spill>) -> Self {
-        Self { spill, spilled: None, memory: VecDeque::new(), memory_bytes: 0, blocks: 0, taken: 0 }
+        Self {
+            spill,
+            spilled: None,
+            memory: VecDeque::new(),
+            memory_bytes: 0,
+            unsaved_since: None,
+            blocks: 0,
+            taken: 0,
+        }
     }
 
     /// Says whether there is nothing to commit.
@@ -77,11 +97,12 @@ impl Rehearsal {
         (self.spilled, self.blocks) = (Some((first, last)), blocks);
     }
 
-    /// Takes up blocks that follow; moves all of them to the sandbox database where they take more than so many bytes.
+    /// Takes up blocks that follow; moves all of them to the sandbox database where they take more memory, or were there
+    /// for longer, than they may.
     pub(super) fn add(
         &mut self,
         blocks: Vec<SealedBlock>,
-        memory_bytes_max: usize,
+        limits: RehearsalLimits,
     ) -> Result<(), StoreError> {
         // The thread that executed them was given up on: they are rehearsed again.
         if self.spill.is_abandoned() {
@@ -92,7 +113,12 @@ impl Rehearsal {
             self.blocks = self.blocks.saturating_add(1);
             self.memory.push_back(block);
         }
-        if self.memory_bytes > memory_bytes_max { self.spill_memory() } else { Ok(()) }
+        let unsaved = self.unsaved_since.get_or_insert_with(Instant::now).elapsed();
+        let is_late = limits.unsaved_max.is_some_and(|most| unsaved >= most);
+        if self.memory_bytes > limits.memory_bytes_max || is_late {
+            self.spill_memory()?;
+        }
+        Ok(())
     }
 
     fn spill_memory(&mut self) -> Result<(), StoreError> {
@@ -108,7 +134,7 @@ impl Rehearsal {
             database.add_blocks(encoded.iter().map(|(height, body)| (*height, body.as_slice())))
         })?;
         self.spilled = Some((first, last));
-        self.memory_bytes = 0;
+        (self.memory_bytes, self.unsaved_since) = (0, None);
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crate::exec::RehearsedBlock;
-use crate::exec::sandbox::{Rehearsal, lock};
+use crate::exec::sandbox::{Rehearsal, RehearsalLimits, lock};
 use crate::exec::sealed::SealedBlock;
 use crate::store::StoreError;
 
@@ -25,7 +25,7 @@ pub(super) struct Sealing {
 #[derive(Clone)]
 struct Target {
     rehearsal: Arc<Mutex<Rehearsal>>,
-    memory_bytes_max: usize,
+    limits: RehearsalLimits,
 }
 
 struct Thread {
@@ -34,13 +34,13 @@ struct Thread {
 }
 
 impl Sealing {
-    /// Prepares to fill a rehearsal, of which so many bytes are to be in memory, on a thread of its own or not.
+    /// Prepares to fill a rehearsal within its limits, on a thread of its own or not.
     pub(super) const fn new(
         rehearsal: Arc<Mutex<Rehearsal>>,
-        memory_bytes_max: usize,
+        limits: RehearsalLimits,
         works_apart: bool,
     ) -> Self {
-        let target = Target { rehearsal, memory_bytes_max };
+        let target = Target { rehearsal, limits };
         Self { target, works_apart, lot: Vec::new(), lot_size: 0, thread: None }
     }
 
@@ -88,6 +88,6 @@ impl Thread {
 impl Target {
     fn seal(&self, blocks: Vec<RehearsedBlock>) -> Result<(), StoreError> {
         let sealed = blocks.into_iter().map(SealedBlock::of).collect();
-        lock(&self.rehearsal).add(sealed, self.memory_bytes_max)
+        lock(&self.rehearsal).add(sealed, self.limits)
     }
 }

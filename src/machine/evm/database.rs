@@ -1,6 +1,5 @@
 //! The state as the virtual machine reads it: accounts, codes, slots and block hashes through a [`Context`].
 
-use alloy_primitives::map::AddressMap;
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use revm::Database;
 use revm::database_interface::DBErrorMarker;
@@ -11,6 +10,7 @@ use super::layout::{
     AccountRecord, CONFIG_KEY, Config, FEES_KEY, account_key, block_hash_key, code_key,
     decode_word, storage_key,
 };
+use super::parts::Records;
 use crate::machine::{Context, ExecError};
 
 /// An error of the context on its way through the virtual machine.
@@ -26,7 +26,7 @@ pub(super) struct StateDb<'a, 'c> {
     codes: &'a CodeCache,
     beneficiary: Address,
     /// The records that were read, without the fees that are due to the beneficiary.
-    records: AddressMap<Option<AccountRecord>>,
+    pub(super) records: Records,
     /// The account that is shown with a nonce (EIP-7610).
     shown: Option<Address>,
 }
@@ -36,8 +36,9 @@ impl<'a, 'c> StateDb<'a, 'c> {
         context: &'a mut Context<'c>,
         codes: &'a CodeCache,
         beneficiary: Address,
+        records: Records,
     ) -> Self {
-        Self { context, codes, beneficiary, records: AddressMap::default(), shown: None }
+        Self { context, codes, beneficiary, records, shown: None }
     }
 
     /// Shows an account with a nonce while it is read, or none.

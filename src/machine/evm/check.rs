@@ -7,7 +7,7 @@
 use alloy_consensus::Header;
 use alloy_eips::eip4895::Withdrawal;
 use alloy_primitives::{B256, Bloom};
-use alloy_trie::root::{ordered_trie_root, ordered_trie_root_encoded};
+use alloy_trie::root::ordered_trie_root;
 
 use super::Opened;
 use super::bloom::BloomBits;
@@ -18,6 +18,7 @@ use super::layout::{Ancestor, CONFIG_KEY, Config, HEADERS_KEPT, Requests, header
 use super::leaf::leaf;
 use super::ommers::check_ommers;
 use super::output::Output;
+use super::receipts_root::receipts_root;
 use super::root::state_root;
 use super::validity;
 use crate::block::{Receipts, Status};
@@ -188,7 +189,7 @@ fn check_receipts(opened: &Opened<'_>, outputs: Vec<Output<'_>>) -> Result<(), C
     same("logs bloom", &header.logs_bloom, &bloom)?;
     if opened.order.fork >= Fork::Byzantium {
         let leaves: Vec<_> = leaves.into_iter().map(|(_, leaf)| leaf).collect();
-        same("receipts root", &header.receipts_root, &ordered_trie_root_encoded(&leaves))?;
+        same("receipts root", &header.receipts_root, &receipts_root(&leaves))?;
     }
     Ok(())
 }

@@ -31,6 +31,7 @@ mod output;
 mod parts;
 mod read_txs;
 mod receipt;
+mod receipts_root;
 mod requests;
 mod root;
 mod sender_cache;

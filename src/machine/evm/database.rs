@@ -1,5 +1,6 @@
 //! The state as the virtual machine reads it: accounts, codes, slots and block hashes through a [`Context`].
 
+use alloy_primitives::map::Entry;
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use revm::Database;
 use revm::database_interface::DBErrorMarker;
@@ -47,13 +48,12 @@ impl<'a, 'c> StateDb<'a, 'c> {
     }
 
     /// Returns the record of an account as it was before the step.
-    pub(super) fn record(&mut self, address: Address) -> Result<Option<AccountRecord>, ExecError> {
-        if let Some(record) = self.records.get(&address) {
-            return Ok(record.clone());
-        }
-        let record = read_account(self.context, &address)?;
-        self.records.insert(address, record.clone());
-        Ok(record)
+    pub(super) fn record(&mut self, address: Address) -> Result<Option<&AccountRecord>, ExecError> {
+        let record = match self.records.entry(address) {
+            Entry::Occupied(held) => held.into_mut(),
+            Entry::Vacant(place) => place.insert(read_account(self.context, &address)?),
+        };
+        Ok(record.as_ref())
     }
 }
 
@@ -91,8 +91,8 @@ impl Database for StateDb<'_, '_> {
     type Error = DbError;
 
     fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, DbError> {
-        let record = self.record(address)?;
         let shown = self.shown == Some(address);
+        let record = self.record(address)?;
         let mut info = record.filter(|record| record.exists).map(|record| AccountInfo {
             balance: record.balance,
             nonce: if shown { record.nonce.max(1) } else { record.nonce },

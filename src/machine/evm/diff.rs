@@ -20,7 +20,7 @@ pub(super) fn write_state(
             continue;
         }
         let address = *address;
-        let before = db.record(address)?;
+        let before = db.record(address)?.cloned();
         let after = after(account, before.as_ref());
         if address == beneficiary && db.context.get(&FEES_KEY)?.is_some() {
             // The account's balance now holds them.

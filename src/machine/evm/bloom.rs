@@ -6,7 +6,7 @@ use alloy_primitives::{Bloom, keccak256};
 
 use super::output::LogBytes;
 
-/// Addresses and topics whose bits are remembered; about 6 MB.
+/// Addresses and topics whose bits are remembered; about 3 MB.
 const KNOWN_MAX: usize = 1 << 16;
 
 /// The three bits of each address and topic that were met so far.
@@ -35,8 +35,11 @@ impl<'a> BloomBits<'a> {
         if let Some(bits) = self.0.get(item) {
             return *bits;
         }
-        let [a, b, c, d, e, f, ..] = keccak256(item).0;
-        let bits = [[a, b], [c, d], [e, f]].map(|pair| u16::from_be_bytes(pair) & 0x7ff);
+        let hash = keccak256(item);
+        let mut bits = [0; 3];
+        for (bit, pair) in bits.iter_mut().zip(hash.as_chunks().0) {
+            *bit = u16::from_be_bytes(*pair) & 0x7ff;
+        }
         if self.0.len() < KNOWN_MAX {
             self.0.insert(item, bits);
         }

@@ -189,7 +189,7 @@ fn check_receipts(opened: &Opened<'_>, outputs: Vec<Output<'_>>) -> Result<(), C
     same("logs bloom", &header.logs_bloom, &bloom)?;
     if opened.order.fork >= Fork::Byzantium {
         let leaves: Vec<_> = leaves.into_iter().map(|(_, leaf)| leaf).collect();
-        same("receipts root", &header.receipts_root, &receipts_root(&leaves))?;
+        same("receipts root", &header.receipts_root, &receipts_root(leaves))?;
     }
     Ok(())
 }

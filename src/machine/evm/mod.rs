@@ -110,7 +110,7 @@ impl StateMachine for Evm {
         let txs = block.txs.iter().map(|tx| (tx.id, tx.payload.clone())).collect();
         let unread = Unread { hash, fork: order.fork, txs };
         let (ahead, senders) = (Arc::clone(&self.ahead), Arc::clone(&self.senders));
-        Some(Box::new(move |must_stop| ahead.read(unread, &senders, must_stop)))
+        Some(Box::new(move |must_stop| ahead.read(&unread, &senders, must_stop)))
     }
 }
 

@@ -62,17 +62,20 @@ impl ReadTxs {
         );
         Self { txs, root }
     }
+}
 
-    fn bytes(&self, of: &Unread) -> usize {
-        let payloads = of.txs.iter().map(|(_, payload)| payload.len().saturating_mul(2));
-        let each = size_of::<(TxEnv, TxId, Slice)>().saturating_mul(of.txs.len());
+impl Unread {
+    /// Returns what it takes to keep the transactions, read and unread.
+    fn kept_bytes(&self) -> usize {
+        let payloads = self.txs.iter().map(|(_, payload)| payload.len().saturating_mul(2));
+        let each = size_of::<(TxEnv, TxId, Slice)>().saturating_mul(self.txs.len());
         payloads.fold(each, usize::saturating_add)
     }
 }
 
 impl TxsAhead {
     /// Reads the transactions of a block to come, until told to stop; recovered senders stay known in any case.
-    pub(super) fn read(&self, of: Unread, senders: &SenderCache, must_stop: &dyn Fn() -> bool) {
+    pub(super) fn read(&self, of: &Unread, senders: &SenderCache, must_stop: &dyn Fn() -> bool) {
         let mut txs = Vec::with_capacity(of.txs.len());
         for (id, payload) in &of.txs {
             if must_stop() {
@@ -95,15 +98,18 @@ impl TxsAhead {
         block.map(|block| Arc::clone(&block.read))
     }
 
-    fn keep(&self, of: Unread, read: ReadTxs) {
-        let bytes = read.bytes(&of);
+    fn keep(&self, of: &Unread, read: ReadTxs) {
+        let bytes = of.kept_bytes();
         if bytes > KEPT_BYTES_MAX {
             return;
         }
         // Copied, since a stretch would keep the whole buffer that it lies in.
         let txs = of.txs.iter().map(|(id, payload)| (*id, Slice::copy_from_slice(payload)));
-        let block =
-            KeptBlock { of: Unread { txs: txs.collect(), ..of }, read: Arc::new(read), bytes };
+        let block = KeptBlock {
+            of: Unread { hash: of.hash, fork: of.fork, txs: txs.collect() },
+            read: Arc::new(read),
+            bytes,
+        };
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.bytes = kept.bytes.saturating_add(bytes);
         kept.blocks.push_back(block);
@@ -140,9 +146,9 @@ mod tests {
         let (ahead, senders) = (TxsAhead::default(), SenderCache::default());
         let block = unread(1, 100);
         let mut txs = inputs(&block);
-        ahead.read(unread(1, 100), &senders, &|| true);
+        ahead.read(&unread(1, 100), &senders, &|| true);
         assert!(ahead.find(block.hash, block.fork, &txs).is_none(), "it was told to stop");
-        ahead.read(unread(1, 100), &senders, &|| false);
+        ahead.read(&unread(1, 100), &senders, &|| false);
         let found = ahead.find(block.hash, block.fork, &txs).expect("it was read");
         let read = ReadTxs::of(&txs, block.fork, &senders);
         assert_eq!((found.root, &found.txs), (read.root, &read.txs));
@@ -161,9 +167,9 @@ mod tests {
             let block = unread(number, bytes);
             ahead.find(block.hash, block.fork, &inputs(&block)).is_some()
         };
-        (1..=3).for_each(|number| ahead.read(unread(number, third), &senders, &|| false));
+        (1..=3).for_each(|number| ahead.read(&unread(number, third), &senders, &|| false));
         assert_eq!([1, 2, 3].map(|number| is_kept(number, third)), [false, true, true]);
-        ahead.read(unread(4, KEPT_BYTES_MAX), &senders, &|| false);
+        ahead.read(&unread(4, KEPT_BYTES_MAX), &senders, &|| false);
         assert!(!is_kept(4, KEPT_BYTES_MAX) && is_kept(3, third), "too large to be kept");
     }
 }

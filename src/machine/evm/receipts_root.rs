@@ -1,17 +1,20 @@
-//! The root of the receipts trie, of which cores take turns to hash leaves.
+//! The root of the receipts trie, of which an idle core hashes a part.
 //!
 //! The keys of the trie are RLP of the indices, so that sixteen neighbours share all of a key but its last nibble: they
 //! are the children of one branch, which can be hashed apart from the others.
+
+use std::sync::{Arc, OnceLock};
 
 use alloy_primitives::{B256, keccak256};
 use alloy_rlp::{EMPTY_STRING_CODE, Encodable as _, Header};
 use alloy_trie::HashBuilder;
 use alloy_trie::nybbles::Nibbles;
 use alloy_trie::root::ordered_trie_root_encoded;
-use rayon::prelude::*;
 
 /// Children of a branch.
 const GROUP: usize = 16;
+/// Groups whose keys come before that of the very first leaf.
+const GROUPS_BEFORE_FIRST: usize = 128 / GROUP;
 /// Leaves from which on it pays to wake another thread.
 const PARALLEL_MIN: usize = 64;
 /// Bytes from which on a node is named by its hash.
@@ -20,51 +23,96 @@ const HASHED_MIN: usize = 32;
 const NO_PATH: u8 = 0x20;
 
 /// Computes the root of the trie that holds each leaf under its index.
-pub(super) fn receipts_root(leaves: &[Vec<u8>]) -> B256 {
+pub(super) fn receipts_root(leaves: Vec<Vec<u8>>) -> B256 {
     // A leaf that is so short lies in its branch, which no receipt is.
     if leaves.len() < PARALLEL_MIN || leaves.iter().any(|leaf| leaf.len() < HASHED_MIN) {
-        return ordered_trie_root_encoded(leaves);
+        return ordered_trie_root_encoded(&leaves);
     }
-    let groups: Vec<_> = leaves.chunks(GROUP).enumerate().collect();
-    let nodes: Vec<_> = groups.into_par_iter().map(|(number, group)| node(number, group)).collect();
-    let mut builder = HashBuilder::default();
-    // The key of the first leaf comes after those of the next 127.
-    let (before, after) = nodes.split_at(nodes.len().min(128 / GROUP));
-    before.iter().for_each(|node| node.add_to(&mut builder));
-    if let Some(first) = leaves.first() {
-        builder.add_leaf(key(0), first);
-    }
-    after.iter().for_each(|node| node.add_to(&mut builder));
-    builder.root()
+    let trie = Arc::new(Trie::new(leaves));
+    let helper = Arc::clone(&trie);
+    rayon::spawn(move || helper.hash_from_the_back());
+    trie.hash_from_the_front();
+    trie.root()
 }
 
-/// A node of the trie, with its path.
-enum Node<'a> {
-    Leaf(Nibbles, &'a [u8]),
-    Branch(Nibbles, B256),
+/// A trie of which two threads hash the lowest branches. Neither waits for the other: what both hash is the same.
+struct Trie {
+    leaves: Vec<Vec<u8>>,
+    /// The hash of each group's branch; `None` where a leaf is alone.
+    branches: Vec<OnceLock<Option<B256>>>,
 }
 
-impl Node<'_> {
-    fn add_to(&self, builder: &mut HashBuilder) {
-        match self {
-            Self::Leaf(path, leaf) => builder.add_leaf(*path, leaf),
-            Self::Branch(path, hash) => builder.add_branch(*path, *hash, false),
+/// Number of a group, its leaves, and the hash of their branch.
+type Group<'a> = (usize, (&'a [Vec<u8>], &'a OnceLock<Option<B256>>));
+
+impl Trie {
+    fn new(leaves: Vec<Vec<u8>>) -> Self {
+        let branches = leaves.chunks(GROUP).map(|_| OnceLock::new()).collect();
+        Self { leaves, branches }
+    }
+
+    fn groups(&self) -> impl DoubleEndedIterator<Item = Group<'_>> {
+        self.leaves.chunks(GROUP).zip(&self.branches).enumerate()
+    }
+
+    /// Hashes whatever is not hashed.
+    fn hash_from_the_front(&self) {
+        for (number, (leaves, branch)) in self.groups() {
+            hash(number, leaves, branch);
+        }
+    }
+
+    /// Hashes branches until it comes to one that is hashed.
+    fn hash_from_the_back(&self) {
+        let is_new = |(_, (_, branch)): &Group<'_>| branch.get().is_none();
+        for (number, (leaves, branch)) in self.groups().rev().take_while(is_new) {
+            hash(number, leaves, branch);
+        }
+    }
+
+    fn root(&self) -> B256 {
+        let mut builder = HashBuilder::default();
+        for (number, (leaves, branch)) in self.groups() {
+            if number == GROUPS_BEFORE_FIRST {
+                self.add_first(&mut builder);
+            }
+            let absent = absent(number);
+            let path = key(number.saturating_mul(GROUP).saturating_add(absent));
+            match (branch.get(), leaves.get(absent..)) {
+                (Some(Some(hash)), _) => {
+                    builder.add_branch(path.slice(..path.len().saturating_sub(1)), *hash, false);
+                }
+                (_, Some([leaf])) => builder.add_leaf(path, leaf),
+                _ => {}
+            }
+        }
+        if self.branches.len() <= GROUPS_BEFORE_FIRST {
+            self.add_first(&mut builder);
+        }
+        builder.root()
+    }
+
+    fn add_first(&self, builder: &mut HashBuilder) {
+        if let Some(first) = self.leaves.first() {
+            builder.add_leaf(key(0), first);
         }
     }
 }
 
-/// Makes the node of up to sixteen leaves; the very first leaf is in none.
-fn node(number: usize, group: &[Vec<u8>]) -> Node<'_> {
-    let first = number.saturating_mul(GROUP);
-    let absent = usize::from(number == 0);
-    let path = key(first.saturating_add(absent));
-    match group.get(absent..) {
-        Some([leaf]) => Node::Leaf(path, leaf),
-        leaves => {
-            let path = path.slice(..path.len().saturating_sub(1));
-            Node::Branch(path, branch(absent, leaves.unwrap_or_default()))
-        }
+/// Hashes the branch above some leaves, unless that is done.
+fn hash(number: usize, leaves: &[Vec<u8>], branch: &OnceLock<Option<B256>>) {
+    if branch.get().is_none() {
+        let absent = absent(number);
+        let leaves = leaves.get(absent..).unwrap_or_default();
+        let hash = (leaves.len() > 1).then(|| hash_branch(absent, leaves));
+        // Where the other thread was faster, it came to the same.
+        let _ = branch.set(hash);
     }
+}
+
+/// Returns how many leaves of a group are not below its branch: the very first one, whose key is apart.
+fn absent(number: usize) -> usize {
+    usize::from(number == 0)
 }
 
 /// Returns the path of a leaf.
@@ -73,7 +121,7 @@ fn key(index: usize) -> Nibbles {
 }
 
 /// Hashes the branch whose children are these leaves, but for some that are absent before them.
-fn branch(absent: usize, leaves: &[Vec<u8>]) -> B256 {
+fn hash_branch(absent: usize, leaves: &[Vec<u8>]) -> B256 {
     let (mut children, mut node) = (Vec::with_capacity(GROUP * 33 + 1), Vec::new());
     children.resize(absent, EMPTY_STRING_CODE);
     for leaf in leaves {
@@ -100,7 +148,12 @@ mod tests {
     /// Compares a root with that of the trie crate.
     fn check(leaves: &[Vec<u8>]) {
         let expected = ordered_trie_root_encoded(leaves);
-        assert_eq!(receipts_root(leaves), expected, "{} leaves", leaves.len());
+        assert_eq!(receipts_root(leaves.to_vec()), expected, "{} leaves", leaves.len());
+        if leaves.len() > 1 && leaves.iter().all(|leaf| leaf.len() >= HASHED_MIN) {
+            let trie = Trie::new(leaves.to_vec());
+            trie.hash_from_the_back();
+            assert_eq!(trie.root(), expected, "{} leaves from the back", leaves.len());
+        }
     }
 
     #[test]

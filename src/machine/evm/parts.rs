@@ -91,3 +91,41 @@ impl Parts {
         SPARE.set(Some(self));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::Address;
+    use revm::state::Account;
+
+    use super::*;
+
+    #[test]
+    fn what_is_large_is_not_kept() {
+        let check = |memory: usize, accounts: usize, is_kept: bool| {
+            let mut parts = Parts::of_system_call(SpecId::LONDON);
+            parts.local.shared_memory_buffer().borrow_mut().reserve_exact(memory);
+            parts.records.reserve(accounts);
+            let mut state = EvmState::default();
+            state.reserve(accounts);
+            state.insert(Address::ZERO, Account::default());
+            parts.keep(state, 1);
+            let parts = Parts::of_thread(SpecId::LONDON);
+            assert!(parts.journal.state.is_empty(), "nothing of an earlier transaction");
+            let kept = parts.local.shared_memory_buffer().borrow().capacity() >= memory;
+            let room = [parts.journal.state.capacity(), parts.records.capacity()];
+            assert_eq!((kept, room.map(|room| room >= accounts)), (is_kept, [is_kept; 2]));
+        };
+        check(1 << 16, 100, true);
+        check(KEPT_MEMORY_MAX + 1, 2 * KEPT_ACCOUNTS_MAX, false);
+    }
+
+    #[test]
+    fn warm_addresses_stay_within_their_fork() {
+        let mut parts = Parts::of_thread(SpecId::LONDON);
+        parts.journal.warm_addresses.set_coinbase(Address::ZERO);
+        parts.keep(EvmState::default(), 1);
+        let parts = Parts::of_thread(SpecId::CANCUN);
+        assert_eq!(parts.journal.warm_addresses.coinbase(), None);
+        assert_eq!(parts.journal.cfg.spec, SpecId::CANCUN);
+    }
+}

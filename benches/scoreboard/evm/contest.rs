@@ -1,8 +1,9 @@
 //! A contest over EVM blocks in memory: two workers, one, and sequential `revm`, each block in turn by every side.
 //!
-//! What depends on bytes alone is done before the clock on every side: senders are recovered, codes are analysed. Every block is executed
-//! above the whole state before it, so that witnesses are no part of it either. The engine opens and checks blocks
-//! within its time: it decodes transactions, computes roots and blooms.
+//! What depends on bytes alone is done before the clock on every side: transactions are decoded and their senders recovered, codes are
+//! analysed; the engine has also computed the transactions root then, as it does while the block before is executed.
+//! Every block is executed above the whole state before it, hashed on every side, so that witnesses are no part of it
+//! either. The engine checks blocks within its time: it makes the receipts root and blooms.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use rewake::state::{ChangeSet, MemoryState};
 use rewake::types::Digest;
 
 use super::bare::{Bare, Measured, agree};
+use super::hashed_state::HashedState;
 use super::header_check::check;
 use crate::allocations::counted;
 use crate::row::median;
@@ -35,7 +37,7 @@ pub(crate) struct Contest {
 /// A block with the state before it, and what it comes to on one worker.
 pub(crate) struct Contested {
     pub(crate) input: BlockInput,
-    pub(crate) state: MemoryState,
+    state: HashedState,
     pub(crate) receipts: Vec<EvmReceipt>,
     pub(crate) dependencies: Dependencies,
     pub(crate) bare: Bare,
@@ -172,7 +174,7 @@ impl Contested {
             turns: u32::try_from(turns)?.clamp(1, TURNS_MAX),
             bare: Bare::new(&input, &state).with_context(|| format!("{:?}", input.height))?,
             input,
-            state,
+            state: HashedState::new(state),
         };
         Ok((block, executed.changes))
     }

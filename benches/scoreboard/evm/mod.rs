@@ -3,6 +3,7 @@
 mod bare;
 mod contest;
 mod critical_path;
+mod hashed_state;
 mod header_check;
 mod mainnet;
 pub(crate) mod recovered;

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{PoisonError, RwLock};
 
+use foldhash::fast::RandomState;
+
 const SHARDS: usize = 16;
 
 /// Values by their keys, of which a shard is emptied once it holds `SHARD_MAX`.
 #[derive(Debug)]
 pub(super) struct Cache<K, V, const SHARD_MAX: usize> {
-    shards: [RwLock<HashMap<K, V>>; SHARDS],
+    shards: [RwLock<HashMap<K, V, RandomState>>; SHARDS],
 }
 
 impl<K, V, const SHARD_MAX: usize> Default for Cache<K, V, SHARD_MAX> {

@@ -7,24 +7,26 @@
 use alloy_consensus::Header;
 use alloy_eips::eip4895::Withdrawal;
 use alloy_primitives::{B256, Bloom};
-use alloy_trie::root::{ordered_trie_root, ordered_trie_root_encoded};
-use rayon::prelude::*;
+use alloy_trie::root::ordered_trie_root;
 
 use super::Opened;
+use super::bloom::BloomBits;
 use super::failure::{differs, ensure, same};
 use super::fork::Fork;
 use super::header::Ommers;
 use super::layout::{Ancestor, CONFIG_KEY, Config, HEADERS_KEPT, Requests, header_key};
+use super::leaf::leaf;
 use super::ommers::check_ommers;
-use super::receipt::EvmReceipt;
+use super::output::Output;
+use super::receipts_root::receipts_root;
 use super::root::state_root;
 use super::validity;
 use crate::block::{Receipts, Status};
 use crate::machine::{BlockOutcome, CheckFailure};
 use crate::state::StateRead;
 
-/// Receipts from which on their leaves are made on several cores.
-const PARALLEL_MIN: usize = 16;
+/// Logs from which on leaves are made on several cores.
+const PARALLEL_MIN: usize = 2_000;
 /// Largest RLP of a block, from Osaka on (EIP-7934).
 const BLOCK_RLP_MAX: usize = (10 << 20) - (2 << 20);
 
@@ -33,8 +35,8 @@ pub(super) fn check(opened: &Opened<'_>, outcome: &BlockOutcome<'_>) -> Result<(
     let config = config(outcome.state)?;
     check_header(opened, config, outcome.state)?;
     check_body(opened)?;
-    let receipts = receipts(opened, outcome.receipts)?;
-    check_receipts(opened, receipts)?;
+    let outputs = outputs(opened, outcome.receipts)?;
+    check_receipts(opened, outputs)?;
     check_requests(opened, outcome.state)?;
     if config.complete {
         let root = state_root(outcome.state).map_err(|error| unreadable("state", error))?;
@@ -100,7 +102,7 @@ fn ancestors(header: &Header, state: &dyn StateRead) -> Result<Vec<Ancestor>, Ch
 
 fn check_body(opened: &Opened<'_>) -> Result<(), CheckFailure> {
     let order = &opened.order;
-    let root = &opened.transactions_root;
+    let root = &opened.read.root;
     same("transactions root", &order.header.transactions_root, root)?;
     match (&order.header.withdrawals_root, &order.withdrawals) {
         (Some(expected), Some(withdrawals)) => {
@@ -126,12 +128,15 @@ fn check_body(opened: &Opened<'_>) -> Result<(), CheckFailure> {
 }
 
 /// Reads the receipts; a transaction that must not be in the block is the failure.
-fn receipts(opened: &Opened<'_>, receipts: &Receipts) -> Result<Vec<EvmReceipt>, CheckFailure> {
+fn outputs<'a>(
+    opened: &Opened<'_>,
+    receipts: &'a Receipts,
+) -> Result<Vec<Output<'a>>, CheckFailure> {
     let header = &opened.order.header;
     let (mut gas, mut blob_gas) = (0u64, 0u64);
     let blob_gas_max = opened.order.fork.blobs().map(|blobs| blobs.max_blob_gas_per_block());
     let mut read = Vec::with_capacity(receipts.0.len());
-    for (index, (receipt, tx)) in receipts.0.iter().zip(&opened.txs).enumerate() {
+    for (index, (receipt, tx)) in receipts.0.iter().zip(&opened.read.txs).enumerate() {
         let blame = |expected: String, found: String| CheckFailure {
             tx: Some(index),
             ..differs(&format!("transaction {index}"), expected, found)
@@ -146,7 +151,7 @@ fn receipts(opened: &Opened<'_>, receipts: &Receipts) -> Result<Vec<EvmReceipt>,
         if limit > left {
             return Err(blame(format!("a gas limit of at most {left}"), limit.to_string()));
         }
-        let output = EvmReceipt::decode(&receipt.output);
+        let output = Output::read(&receipt.output);
         let output = output.map_err(|error| refused(&error.to_string()))?;
         gas = gas.saturating_add(output.gas_used);
         blob_gas = blob_gas.saturating_add(output.blob_gas_used);
@@ -158,35 +163,41 @@ fn receipts(opened: &Opened<'_>, receipts: &Receipts) -> Result<Vec<EvmReceipt>,
     Ok(read)
 }
 
-fn check_receipts(opened: &Opened<'_>, receipts: Vec<EvmReceipt>) -> Result<(), CheckFailure> {
+fn check_receipts(opened: &Opened<'_>, outputs: Vec<Output<'_>>) -> Result<(), CheckFailure> {
     let header = &opened.order.header;
     let mut cumulative = 0u64;
-    let blob_gas: u64 = receipts.iter().map(|receipt| receipt.blob_gas_used).sum();
-    let sized = receipts.into_iter().map(|receipt| {
-        cumulative = cumulative.saturating_add(receipt.gas_used);
-        (receipt, cumulative)
+    let blob_gas: u64 = outputs.iter().map(|output| output.blob_gas_used).sum();
+    let sized = outputs.into_iter().map(|output| {
+        cumulative = cumulative.saturating_add(output.gas_used);
+        (output, cumulative)
     });
     let sized: Vec<_> = sized.collect();
     same("gas used", &header.gas_used, &cumulative)?;
     if let Some(expected) = &header.blob_gas_used {
         same("blob gas used", expected, &blob_gas)?;
     }
-    let leaf = |(receipt, cumulative): (EvmReceipt, u64)| {
-        let bloom = receipt.bloom();
-        (bloom, receipt.into_leaf(cumulative, bloom))
-    };
-    let leaves: Vec<(Bloom, Vec<u8>)> = if sized.len() < PARALLEL_MIN {
-        sized.into_iter().map(leaf).collect()
+    let logs = sized.iter().map(|(output, _)| output.logs.len()).sum::<usize>();
+    let leaves: Vec<(Bloom, Vec<u8>)> = if logs < PARALLEL_MIN {
+        leaves(&sized)
     } else {
-        sized.into_par_iter().map(leaf).collect()
+        let halves = sized.split_at(sized.len() / 2);
+        let (mut first, second) = rayon::join(|| leaves(halves.0), || leaves(halves.1));
+        first.extend(second);
+        first
     };
     let bloom = leaves.iter().fold(Bloom::ZERO, |sum, (bloom, _)| sum | *bloom);
     same("logs bloom", &header.logs_bloom, &bloom)?;
     if opened.order.fork >= Fork::Byzantium {
         let leaves: Vec<_> = leaves.into_iter().map(|(_, leaf)| leaf).collect();
-        same("receipts root", &header.receipts_root, &ordered_trie_root_encoded(&leaves))?;
+        same("receipts root", &header.receipts_root, &receipts_root(leaves))?;
     }
     Ok(())
+}
+
+/// Makes the leaves of some outputs, each with the gas used so far.
+fn leaves(sized: &[(Output<'_>, u64)]) -> Vec<(Bloom, Vec<u8>)> {
+    let mut bits = BloomBits::default();
+    sized.iter().map(|(output, cumulative)| leaf(output, *cumulative, &mut bits)).collect()
 }
 
 fn check_requests(opened: &Opened<'_>, state: &dyn StateRead) -> Result<(), CheckFailure> {

@@ -1,6 +1,6 @@
 //! The state as the virtual machine reads it: accounts, codes, slots and block hashes through a [`Context`].
 
-use alloy_primitives::map::AddressMap;
+use alloy_primitives::map::Entry;
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use revm::Database;
 use revm::database_interface::DBErrorMarker;
@@ -11,6 +11,7 @@ use super::layout::{
     AccountRecord, CONFIG_KEY, Config, FEES_KEY, account_key, block_hash_key, code_key,
     decode_word, storage_key,
 };
+use super::parts::Records;
 use crate::machine::{Context, ExecError};
 
 /// An error of the context on its way through the virtual machine.
@@ -26,7 +27,7 @@ pub(super) struct StateDb<'a, 'c> {
     codes: &'a CodeCache,
     beneficiary: Address,
     /// The records that were read, without the fees that are due to the beneficiary.
-    records: AddressMap<Option<AccountRecord>>,
+    pub(super) records: Records,
     /// The account that is shown with a nonce (EIP-7610).
     shown: Option<Address>,
 }
@@ -36,8 +37,9 @@ impl<'a, 'c> StateDb<'a, 'c> {
         context: &'a mut Context<'c>,
         codes: &'a CodeCache,
         beneficiary: Address,
+        records: Records,
     ) -> Self {
-        Self { context, codes, beneficiary, records: AddressMap::default(), shown: None }
+        Self { context, codes, beneficiary, records, shown: None }
     }
 
     /// Shows an account with a nonce while it is read, or none.
@@ -46,13 +48,12 @@ impl<'a, 'c> StateDb<'a, 'c> {
     }
 
     /// Returns the record of an account as it was before the step.
-    pub(super) fn record(&mut self, address: Address) -> Result<Option<AccountRecord>, ExecError> {
-        if let Some(record) = self.records.get(&address) {
-            return Ok(record.clone());
-        }
-        let record = read_account(self.context, &address)?;
-        self.records.insert(address, record.clone());
-        Ok(record)
+    pub(super) fn record(&mut self, address: Address) -> Result<Option<&AccountRecord>, ExecError> {
+        let record = match self.records.entry(address) {
+            Entry::Occupied(held) => held.into_mut(),
+            Entry::Vacant(place) => place.insert(read_account(self.context, &address)?),
+        };
+        Ok(record.as_ref())
     }
 }
 
@@ -90,8 +91,8 @@ impl Database for StateDb<'_, '_> {
     type Error = DbError;
 
     fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, DbError> {
-        let record = self.record(address)?;
         let shown = self.shown == Some(address);
+        let record = self.record(address)?;
         let mut info = record.filter(|record| record.exists).map(|record| AccountInfo {
             balance: record.balance,
             nonce: if shown { record.nonce.max(1) } else { record.nonce },

@@ -4,7 +4,7 @@ use alloy_primitives::{Address, KECCAK256_EMPTY};
 use revm::state::{Account, EvmState};
 
 use super::database::StateDb;
-use super::layout::{AccountRecord, FEES_KEY, account_key, code_key, encode_word, storage_key};
+use super::layout::{AccountRecord, FEES_KEY, account_key, code_key, storage_key, trimmed};
 use crate::machine::{Context, ExecError};
 
 /// Writes every account that was touched.
@@ -12,22 +12,23 @@ use crate::machine::{Context, ExecError};
 /// The order of the writes does not matter: each key is written at most once.
 pub(super) fn write_state(
     db: &mut StateDb<'_, '_>,
-    state: EvmState,
+    state: &EvmState,
     beneficiary: Address,
 ) -> Result<(), ExecError> {
     for (address, account) in state {
         if !account.is_touched() {
             continue;
         }
-        let before = db.record(address)?;
-        let after = after(&account, before.as_ref());
+        let address = *address;
+        let before = db.record(address)?.cloned();
+        let after = after(account, before.as_ref());
         if address == beneficiary && db.context.get(&FEES_KEY)?.is_some() {
             // The account's balance now holds them.
             db.context.delete(&FEES_KEY)?;
         }
         if let Some(record) = after.as_ref().filter(|record| record.exists) {
-            write_slots(db.context, address, &account, record.incarnation)?;
-            write_code(db.context, &account, before.as_ref())?;
+            write_slots(db.context, address, account, record.incarnation)?;
+            write_code(db.context, account, before.as_ref())?;
         }
         write_account(db.context, &address, before.as_ref(), after.as_ref())?;
     }
@@ -90,7 +91,7 @@ fn write_slots(
         let key = storage_key(&address, incarnation, slot);
         match value.present_value() {
             value if value.is_zero() => context.delete(&key)?,
-            value => context.put(&key, encode_word(&value))?,
+            value => context.put(&key, trimmed(&value.to_be_bytes()))?,
         }
     }
     Ok(())

@@ -7,17 +7,19 @@ use alloy_primitives::{Address, Bytes, U256};
 use revm::context::journaled_state::account::JournaledAccountTr;
 use revm::context::result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction, Output};
 use revm::context::{
-    BlockEnv, CfgEnv, Context as EvmContext, Journal, JournalTr, LocalContext, Transaction, TxEnv,
+    BlockEnv, CfgEnv, Context as EvmContext, Evm, Journal, JournalTr, Transaction, TxEnv,
 };
-use revm::handler::{FrameResult, Handler};
+use revm::handler::{EthPrecompiles, FrameResult, Handler, SystemCallTx as _};
+use revm::interpreter::GasTable;
 use revm::primitives::hardfork::SpecId;
-use revm::{ExecuteEvm, MainBuilder, SystemCallEvm};
 
 use super::code_cache::CodeCache;
-use super::collision::{Machine, MachineContext};
+use super::collision::Machine;
 use super::database::{DbError, StateDb};
 use super::diff::write_state;
+use super::instructions::Instructions;
 use super::layout::FEES_KEY;
+use super::parts::Parts;
 use super::receipt::EvmReceipt;
 use crate::block::Receipt;
 use crate::machine::{Context, ExecError};
@@ -29,24 +31,35 @@ type MachineError = EVMError<DbError, InvalidTransaction>;
 pub(super) struct Environment<'e> {
     pub(super) block: BlockEnv,
     pub(super) config: CfgEnv,
+    pub(super) gas: GasTable,
     pub(super) codes: &'e CodeCache,
 }
 
 impl Environment<'_> {
-    fn machine<'a, 'c>(&'a self, tx: TxEnv, context: &'a mut Context<'c>) -> Machine<'a, 'c> {
-        let db = StateDb::new(context, self.codes, self.block.beneficiary);
-        let mut journal = Journal::new(db);
-        journal.set_spec_id(self.config.spec);
-        let machine: MachineContext<'_, '_> = EvmContext {
-            block: self.block.clone(),
+    fn machine<'a, 'c>(
+        &'a self,
+        tx: &'a TxEnv,
+        context: &'a mut Context<'c>,
+        parts: Parts,
+    ) -> Machine<'a, 'c> {
+        let Parts { spec, frames, local, journal, records } = parts;
+        let db = StateDb::new(context, self.codes, self.block.beneficiary, records);
+        let ctx = EvmContext {
+            block: &self.block,
             tx,
-            cfg: self.config.clone(),
-            journaled_state: journal,
+            cfg: &self.config,
+            journaled_state: Journal::new_with_inner(db, journal),
             chain: (),
-            local: LocalContext::default(),
+            local,
             error: Ok(()),
         };
-        Machine(machine.build_mainnet())
+        Machine::new(Evm {
+            ctx,
+            inspector: (),
+            instruction: Instructions::new(&self.gas),
+            precompiles: EthPrecompiles::new(spec),
+            frame_stack: frames,
+        })
     }
 
     /// Executes a transaction. Only one that must not be in a block is rejected; one that fails is charged.
@@ -55,7 +68,7 @@ impl Environment<'_> {
         tx: &TxEnv,
         context: &mut Context<'_>,
     ) -> Result<Receipt, ExecError> {
-        let mut machine = self.machine(tx.clone(), context);
+        let mut machine = self.machine(tx, context, Parts::of_thread(self.config.spec));
         let mut handler = FeeHandler::default();
         let result = match handler.run(&mut machine) {
             Ok(result) => result,
@@ -65,12 +78,14 @@ impl Environment<'_> {
             Err(EVMError::Header(refused)) => return Ok(Receipt::rejected(refused.to_string())),
             Err(error) => return Err(failure(error)),
         };
-        let state = machine.0.finalize();
-        let db = &mut machine.0.ctx.journaled_state.database;
-        write_state(db, state, self.block.beneficiary)?;
-        if handler.fee.get() > 0 {
-            db.context.add(&FEES_KEY, handler.fee.get())?;
+        let fee = handler.fee.get();
+        let state = machine.finalize();
+        let db = machine.database();
+        write_state(db, &state, self.block.beneficiary)?;
+        if fee > 0 {
+            db.context.add(&FEES_KEY, fee)?;
         }
+        machine.keep(state);
         Ok(Receipt::applied(receipt(tx, result).encode()))
     }
 
@@ -81,12 +96,12 @@ impl Environment<'_> {
         input: Bytes,
         context: &mut Context<'_>,
     ) -> Result<Result<Bytes, String>, ExecError> {
-        let mut machine = self.machine(TxEnv::default(), context);
-        let outcome = machine.0.system_call(contract, input).map_err(failure)?;
-        match outcome.result {
+        let tx = TxEnv::new_system_tx(contract, input);
+        let mut machine = self.machine(&tx, context, Parts::of_system_call(self.config.spec));
+        match FeeHandler::default().run_system_call(&mut machine).map_err(failure)? {
             ExecutionResult::Success { output, .. } => {
-                let db = &mut machine.0.ctx.journaled_state.database;
-                write_state(db, outcome.state, self.block.beneficiary)?;
+                let state = machine.finalize();
+                write_state(machine.database(), &state, self.block.beneficiary)?;
                 Ok(Ok(output.into_data()))
             }
             ExecutionResult::Revert { .. } => Ok(Err("reverted".to_owned())),
@@ -138,7 +153,7 @@ impl<'a, 'c: 'a> Handler for FeeHandler<'a, 'c> {
         evm: &mut Self::Evm,
         result: &mut FrameResult,
     ) -> Result<(), MachineError> {
-        let machine = &mut evm.0.ctx;
+        let machine = evm.context();
         let (spec, base_fee) = (machine.cfg.spec, u128::from(machine.block.basefee));
         let price = machine.tx.effective_gas_price(base_fee);
         // EIP-1559 burns the base fee.

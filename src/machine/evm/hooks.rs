@@ -83,7 +83,7 @@ fn pay_fees(opened: &Opened<'_>, context: &mut Context<'_>) -> Result<(), ExecEr
         context.delete(&FEES_KEY)?;
     }
     // Every transaction touches the beneficiary, if only to pay it nothing (EIP-161).
-    if fees > 0 || (opened.order.fork >= Fork::Eip158 && !opened.txs.is_empty()) {
+    if fees > 0 || (opened.order.fork >= Fork::Eip158 && !opened.input.is_empty()) {
         credit(context, &opened.order.header.beneficiary, U256::from(fees))?;
     }
     Ok(())

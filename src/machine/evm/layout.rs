@@ -89,8 +89,8 @@ pub fn header_key(number: u64) -> [u8; 9] {
 }
 
 fn write(key: &mut [u8], at: usize, bytes: &[u8]) {
-    for (to, from) in key.iter_mut().skip(at).zip(bytes) {
-        *to = *from;
+    if let Some(to) = key.get_mut(at..at.saturating_add(bytes.len())) {
+        to.copy_from_slice(bytes);
     }
 }
 
@@ -98,6 +98,12 @@ fn write(key: &mut [u8], at: usize, bytes: &[u8]) {
 #[must_use]
 pub fn encode_word(value: &U256) -> Vec<u8> {
     value.to_be_bytes_trimmed_vec()
+}
+
+/// Returns the bytes of a big-endian number without its leading zeros.
+pub(super) fn trimmed(word: &[u8; 32]) -> &[u8] {
+    let zeros = word.iter().take_while(|byte| **byte == 0).count();
+    word.get(zeros..).unwrap_or_default()
 }
 
 /// Reads what [`encode_word`] writes.
@@ -160,7 +166,7 @@ impl AccountRecord {
         writer.u8(flags | u8::from(self.exists && self.has_storage) << 2);
         writer.varint(self.incarnation);
         if self.exists {
-            writer.varint(self.nonce).bytes(&encode_word(&self.balance));
+            writer.varint(self.nonce).bytes(trimmed(&self.balance.to_be_bytes()));
         }
         if has_code {
             writer.raw(self.code_hash.as_slice());

@@ -8,6 +8,7 @@
 //! failed. A transaction that must not be in a block at all is refused, and the check of the block then names it.
 //! Every transaction is independent of the receipts before it; cumulative sums are made by the check.
 
+mod bloom;
 mod cache;
 mod check;
 mod code_cache;
@@ -22,9 +23,15 @@ mod fees;
 mod fork;
 mod header;
 mod hooks;
+mod instructions;
 pub mod layout;
+mod leaf;
 mod ommers;
+mod output;
+mod parts;
+mod read_txs;
 mod receipt;
+mod receipts_root;
 mod requests;
 mod root;
 mod sender_cache;
@@ -34,7 +41,8 @@ mod validity;
 use std::sync::Arc;
 
 use alloy_primitives::{B256, U256};
-use revm::context::{BlockEnv, CfgEnv, TxEnv};
+use revm::context::{BlockEnv, CfgEnv};
+use revm::interpreter::instructions::gas_table_spec;
 
 pub use difficulty::next_difficulty;
 pub use fees::{next_base_fee, next_excess_blob_gas};
@@ -45,6 +53,7 @@ pub use root::state_root;
 
 use self::code_cache::CodeCache;
 use self::execute::Environment;
+use self::read_txs::{ReadTxs, TxsAhead, Unread};
 use self::sender_cache::SenderCache;
 use crate::block::{Receipt, Receipts};
 use crate::machine::{
@@ -55,11 +64,12 @@ use crate::machine::{
 /// The name of the machine in the registry.
 pub const MACHINE_ID: &str = "evm";
 
-/// The Ethereum machine; it keeps analysed code and recovered senders between blocks.
+/// The Ethereum machine; it keeps analysed code, recovered senders and transactions that were read before their turn.
 #[derive(Debug, Default)]
 pub struct Evm {
     codes: CodeCache,
     senders: Arc<SenderCache>,
+    ahead: Arc<TxsAhead>,
 }
 
 impl StateMachine for Evm {
@@ -78,19 +88,16 @@ impl StateMachine for Evm {
     ) -> Result<Box<dyn OpenBlock + 'a>, ExecError> {
         let unread = |error| ExecError::Poison(format!("the header of the block: {error}"));
         let (order, hash) = OrderHeader::decode(&block.header).map_err(unread)?;
-        // The root needs no state: computed here, it is off the path from block to block.
-        let (txs, transactions_root) = rayon::join(
-            || tx::open_txs(&block.txs, order.fork, &self.senders),
-            || root::transactions_root(&block.txs),
-        );
+        let ahead = self.ahead.find(hash, order.fork, &block.txs);
+        let read = || Arc::new(ReadTxs::of(&block.txs, order.fork, &self.senders));
+        let read = ahead.unwrap_or_else(read);
         Ok(Box::new(Opened {
             environment: environment(&order, &self.codes),
             order,
             hash,
             height: block.height.get(),
             input: &block.txs,
-            txs,
-            transactions_root,
+            read,
         }))
     }
 
@@ -99,10 +106,11 @@ impl StateMachine for Evm {
     }
 
     fn prepare(&self, block: &BlockInput) -> Option<Preparation> {
-        let (order, _) = OrderHeader::decode(&block.header).ok()?;
-        let txs: Vec<_> = block.txs.iter().map(|tx| (tx.id, tx.payload.clone())).collect();
-        let senders = Arc::clone(&self.senders);
-        Some(Box::new(move |must_stop| tx::recover_senders(&txs, order.fork, &senders, must_stop)))
+        let (order, hash) = OrderHeader::decode(&block.header).ok()?;
+        let txs = block.txs.iter().map(|tx| (tx.id, tx.payload.clone())).collect();
+        let unread = Unread { hash, fork: order.fork, txs };
+        let (ahead, senders) = (Arc::clone(&self.ahead), Arc::clone(&self.senders));
+        Some(Box::new(move |must_stop| ahead.read(&unread, &senders, must_stop)))
     }
 }
 
@@ -113,8 +121,7 @@ struct Opened<'a> {
     hash: B256,
     height: u64,
     input: &'a [TxInput],
-    txs: Vec<Result<TxEnv, String>>,
-    transactions_root: B256,
+    read: Arc<ReadTxs>,
     environment: Environment<'a>,
 }
 
@@ -124,7 +131,7 @@ impl OpenBlock for Opened<'_> {
     }
 
     fn execute(&self, index: usize, context: &mut Context<'_>) -> Result<Receipt, ExecError> {
-        match self.txs.get(index) {
+        match self.read.txs.get(index) {
             Some(Ok(tx)) => self.environment.transact(tx, context),
             Some(Err(reason)) => Ok(Receipt::rejected(reason.clone())),
             None => Err(ExecError::Poison(format!("the block has no transaction {index}"))),
@@ -159,7 +166,7 @@ fn environment<'a>(order: &OrderHeader, codes: &'a CodeCache) -> Environment<'a>
     config.max_blobs_per_tx = blobs.map(|blobs| blobs.max_blobs_per_tx);
     config.blob_base_fee_update_fraction =
         blobs.and_then(|blobs| u64::try_from(blobs.update_fraction).ok());
-    Environment { block, config, codes }
+    Environment { block, gas: gas_table_spec(config.spec), config, codes }
 }
 
 #[cfg(test)]

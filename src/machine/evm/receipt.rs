@@ -10,11 +10,10 @@
 //! | created contract | 1: 0 none, 1 and the address, 20 |
 //! | logs | varint count; each: address 20 · topic count 1 · topics 32 each · varint length, data |
 
-use alloy_consensus::{Eip658Value, Receipt as ConsensusReceipt, ReceiptWithBloom};
-use alloy_primitives::{Address, B256, Bloom, Log, LogData};
-use alloy_rlp::Encodable;
+use alloy_primitives::{Address, B256, Log, LogData};
 
-use crate::codec::{CodecError, Reader, Writer, count};
+use super::output::{FORMAT, LogBytes, Output};
+use crate::codec::{CodecError, Writer, count};
 
 /// What a transaction that was included did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +31,6 @@ pub struct EvmReceipt {
     /// Its logs.
     pub logs: Vec<Log>,
 }
-
-const FORMAT: u8 = 1;
 
 impl EvmReceipt {
     /// Returns the output bytes.
@@ -65,62 +62,18 @@ impl EvmReceipt {
     /// # Errors
     /// [`CodecError`] for bytes that [`EvmReceipt::encode`] never writes.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        let mut reader = Reader::new(bytes);
-        let format = reader.u8("receipt format")?;
-        if format != FORMAT {
-            return Err(reader.invalid("receipt format", format.into()));
-        }
-        let tx_type = reader.u8("transaction type")?;
-        let success = flag(&mut reader, "success")?;
-        let gas_used = reader.varint("gas used")?;
-        let blob_gas_used = reader.varint("blob gas used")?;
-        let created = if flag(&mut reader, "created contract")? {
-            Some(Address::from_slice(reader.raw("created contract", 20)?))
-        } else {
-            None
-        };
-        let length = reader.count("log count")?;
-        let logs = (0..length).map(|_| decode_log(&mut reader)).collect::<Result<_, _>>()?;
-        reader.finish()?;
+        let Output { tx_type, success, gas_used, blob_gas_used, created, logs } =
+            Output::read(bytes)?;
+        let created = created.map(Address::from_slice);
+        let logs = logs.iter().map(log).collect();
         Ok(Self { tx_type, success, gas_used, blob_gas_used, created, logs })
     }
-
-    /// Returns the bloom filter of the logs.
-    pub(super) fn bloom(&self) -> Bloom {
-        self.logs.iter().collect()
-    }
-
-    /// Returns the leaf of the receipts trie (EIP-2718), from Byzantium on.
-    pub(super) fn into_leaf(self, cumulative_gas_used: u64, bloom: Bloom) -> Vec<u8> {
-        let status = Eip658Value::Eip658(self.success);
-        let receipt = ConsensusReceipt { status, cumulative_gas_used, logs: self.logs };
-        let receipt = ReceiptWithBloom::new(receipt, bloom);
-        let mut leaf = Vec::with_capacity(receipt.length().saturating_add(1));
-        if self.tx_type != 0 {
-            leaf.push(self.tx_type);
-        }
-        receipt.encode(&mut leaf);
-        leaf
-    }
 }
 
-fn flag(reader: &mut Reader<'_>, field: &'static str) -> Result<bool, CodecError> {
-    match reader.u8(field)? {
-        0 => Ok(false),
-        1 => Ok(true),
-        found => Err(reader.invalid(field, found.into())),
-    }
-}
-
-fn decode_log(reader: &mut Reader<'_>) -> Result<Log, CodecError> {
-    let address = Address::from_slice(reader.raw("log address", 20)?);
-    let topics = reader.u8("topic count")?;
-    let topics = (0..topics).map(|_| reader.digest("topic").map(|topic| B256::from(topic.0)));
-    let topics = topics.collect::<Result<Vec<_>, _>>()?;
-    let length = count(topics.len());
-    let data = reader.bytes("log data")?.to_vec().into();
-    let data = LogData::new(topics, data).ok_or_else(|| reader.invalid("topic count", length))?;
-    Ok(Log { address, data })
+fn log(bytes: &LogBytes<'_>) -> Log {
+    let topics = bytes.topics.chunks_exact(32).map(B256::from_slice).collect();
+    let data = LogData::new_unchecked(topics, bytes.data.to_vec().into());
+    Log { address: Address::from_slice(bytes.address), data }
 }
 
 #[cfg(test)]
@@ -150,6 +103,5 @@ mod tests {
         foreign[0] = 2;
         let refused = EvmReceipt::decode(&foreign);
         assert!(matches!(refused, Err(CodecError::Invalid { field: "receipt format", .. })));
-        assert_eq!(receipt.into_leaf(5, Bloom::ZERO).first(), Some(&3));
     }
 }

@@ -7,12 +7,11 @@ use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
 use rayon::prelude::*;
 
 use super::layout::{ACCOUNTS, AccountRecord, STORAGE, decode_word, parse_storage_key};
-use crate::machine::TxInput;
 use crate::state::{StateError, StateRead};
 
 /// Computes the transactions root of a block.
-pub(super) fn transactions_root(txs: &[TxInput]) -> B256 {
-    let payloads: Vec<&[u8]> = txs.iter().map(|tx| &*tx.payload).collect();
+pub(super) fn transactions_root<'a>(payloads: impl Iterator<Item = &'a [u8]>) -> B256 {
+    let payloads: Vec<&[u8]> = payloads.collect();
     ordered_trie_root_encoded(&payloads)
 }
 

@@ -12,7 +12,7 @@ use revm::context::either::Either;
 use super::fork::Fork;
 use super::sender_cache::SenderCache;
 use crate::machine::TxInput;
-use crate::types::{Slice, TxId};
+use crate::types::TxId;
 
 /// A signed transaction without blobs' sidecars, as blocks contain it.
 pub(super) type Envelope = EthereumTxEnvelope<TxEip4844>;
@@ -27,26 +27,9 @@ pub(super) fn open_txs(
     senders: &SenderCache,
 ) -> Vec<Result<TxEnv, String>> {
     if txs.len() < PARALLEL_MIN {
-        return txs.iter().map(|tx| open_tx(tx, fork, senders)).collect();
+        return txs.iter().map(|tx| open_tx(tx.id, &tx.payload, fork, senders)).collect();
     }
-    txs.par_iter().map(|tx| open_tx(tx, fork, senders)).collect()
-}
-
-/// Recovers the senders of transactions that will be opened later, until told to stop.
-pub(super) fn recover_senders(
-    txs: &[(TxId, Slice)],
-    fork: Fork,
-    senders: &SenderCache,
-    must_stop: &dyn Fn() -> bool,
-) {
-    for (id, payload) in txs.iter().take_while(|_| !must_stop()) {
-        if keccak256(payload) == id.0
-            && let Ok(envelope) = decode(payload)
-        {
-            // Whoever opens the block finds out again what is wrong with it.
-            let _ = sender(*id, &envelope, fork, senders);
-        }
-    }
+    txs.par_iter().map(|tx| open_tx(tx.id, &tx.payload, fork, senders)).collect()
 }
 
 fn sender(
@@ -62,15 +45,24 @@ fn sender(
     })
 }
 
-fn open_tx(tx: &TxInput, fork: Fork, senders: &SenderCache) -> Result<TxEnv, String> {
-    if keccak256(&tx.payload) != tx.id.0 {
+/// Reads a transaction.
+///
+/// # Errors
+/// Why it cannot be executed.
+pub(super) fn open_tx(
+    id: TxId,
+    payload: &[u8],
+    fork: Fork,
+    senders: &SenderCache,
+) -> Result<TxEnv, String> {
+    if keccak256(payload) != id.0 {
         return Err("the identity of the transaction is not its hash".to_owned());
     }
-    let envelope = decode(&tx.payload)?;
+    let envelope = decode(payload)?;
     if fork < Fork::Eip158 && envelope.is_legacy() && envelope.chain_id().is_some() {
         return Err("a signature for one chain (EIP-155) comes before its fork".to_owned());
     }
-    let sender = sender(tx.id, &envelope, fork, senders);
+    let sender = sender(id, &envelope, fork, senders);
     let sender = sender.map_err(|error| format!("the sender cannot be recovered: {error}"))?;
     let authorizations = envelope.authorization_list().unwrap_or_default();
     Ok(TxEnv {

@@ -176,10 +176,11 @@ impl Executor {
         self.pool.threads() > 1 && (self.machine.prepares() || may_foresee)
     }
 
-    /// Says whether the next block is to be executed with the present one, in [`Executor::execute_window`].
-    pub(super) fn foresees(&self) -> bool {
+    /// Says whether the next block is to be executed with the present one, in [`Executor::execute_window`]; the one with
+    /// fewer transactions has so many.
+    pub(super) fn foresees(&self, txs: usize) -> bool {
         let can = self.threads() > 1 && !self.settings.records_access;
-        can && (self.is_forced() || self.costs.foresees())
+        can && (self.is_forced() || self.costs.foresees(txs))
     }
 
     /// Says whether nobody asks what pays.

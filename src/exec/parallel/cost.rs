@@ -55,13 +55,13 @@ pub(super) fn advise(outlook: Outlook) -> Advice {
     }
     match outlook.nanos_per_tx {
         None => Advice::Sample,
-        Some(nanos)
-            if Duration::from_nanos(nanos.saturating_mul(count(outlook.txs))) < WORK_MIN =>
-        {
-            Advice::InOrder
-        }
+        Some(nanos) if work(nanos, outlook.txs) < WORK_MIN => Advice::InOrder,
         Some(_) => Advice::Parallel,
     }
+}
+
+fn work(nanos_per_tx: u64, txs: usize) -> Duration {
+    Duration::from_nanos(nanos_per_tx.saturating_mul(count(txs)))
 }
 
 /// Says whether shares of so many transactions are balanced well enough for their threads: at least a quarter is won.
@@ -122,9 +122,14 @@ impl Costs {
         self.nanos_per_tx().is_some_and(|nanos| nanos >= FORESIGHT_NANOS_MIN)
     }
 
-    /// Says whether that is to be done for the next block; counts it.
-    pub(in crate::exec) fn foresees(&self) -> bool {
-        self.may_foresee() && !self.foresight_rest.has_block()
+    /// Says whether that is to be done while a block of so many transactions is executed; counts it.
+    pub(in crate::exec) fn foresees(&self, txs: usize) -> bool {
+        self.may_foresee() && self.is_enough(txs) && !self.foresight_rest.has_block()
+    }
+
+    /// Says whether so many transactions are worth waking another thread.
+    fn is_enough(&self, txs: usize) -> bool {
+        txs >= TXS_MIN && self.nanos_per_tx().is_none_or(|nanos| work(nanos, txs) >= WORK_MIN)
     }
 
     /// Takes note of whether it paid.
@@ -167,11 +172,19 @@ mod tests {
     #[test]
     fn long_transactions_are_foreseen_unless_that_did_not_pay() {
         let costs = Costs::default();
-        assert!(!costs.may_foresee() && !costs.foresees(), "nothing is known");
-        costs.took(Duration::from_micros(4), 1);
-        assert!(costs.may_foresee() && costs.foresees());
+        assert!(!costs.may_foresee() && !costs.foresees(1_000), "nothing is known");
+        costs.took(Duration::from_micros(30), 1);
+        assert!(costs.may_foresee() && costs.foresees(8));
+        assert!(!costs.foresees(7), "few");
+        costs.took(Duration::from_micros(2), 1);
+        assert!(!costs.foresees(9), "short: 9 of 16 µs");
+        assert!(costs.foresees(10));
         costs.foresight_paid(false);
-        assert!(costs.may_foresee() && !costs.foresees());
+        assert!(costs.may_foresee() && !costs.foresees(1_000));
+        costs.took(Duration::from_micros(2), 1);
+        assert!(costs.may_foresee());
+        costs.took(Duration::from_micros(2), 1);
+        costs.took(Duration::from_micros(2), 1);
         costs.took(Duration::from_micros(2), 1);
         assert!(!costs.may_foresee());
     }

@@ -317,8 +317,13 @@ impl Sandbox {
             None => self.blocks.next_block()?,
         };
         self.is_at_end = next.is_none();
-        if next.is_some() && self.executor.looks_ahead() {
-            let (block, is_foreseen) = (self.blocks.next_block(), self.executor.foresees());
+        if let Some(present) = &next
+            && self.executor.looks_ahead()
+        {
+            let block = self.blocks.next_block();
+            let txs = |block: &PendingBlock| block.input.txs.len().min(present.input.txs.len());
+            let fewer = block.as_ref().ok().and_then(Option::as_ref).map(txs);
+            let is_foreseen = fewer.is_some_and(|txs| self.executor.foresees(txs));
             let prepared = block.as_ref().ok().and_then(Option::as_ref).filter(|_| !is_foreseen);
             let machine = self.executor.machine().as_ref();
             let prepared = prepared.and_then(|block| Prepared::start(machine, &block.input));

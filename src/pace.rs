@@ -81,8 +81,7 @@ pub fn batch_after(
         return (BatchLimits { txs_max, bytes_max }, None);
     }
     // As many as the time for repeating is enough for, at the speed of the last batch.
-    let affordable = seen.txs.saturating_mul(millis(limits.repeat_max)) / millis(seen.time);
-    let affordable = affordable.clamp(TXS_MIN, TXS_MAX);
+    let affordable = affordable(limits, seen.txs, millis(seen.time));
     if affordable < txs_max {
         let batch = BatchLimits { txs_max: affordable, bytes_max };
         return (batch, Some(Why::TooMuchToRepeat));
@@ -107,9 +106,7 @@ pub fn first_batch(
     if rehearsed.txs <= batch.txs_max || rehearsed.load.memory_waits > WAITS_USUAL {
         return (batch, None);
     }
-    let both = millis(rehearsed.time).saturating_mul(2);
-    let affordable = rehearsed.txs.saturating_mul(millis(limits.repeat_max)) / both;
-    let affordable = affordable.clamp(TXS_MIN, TXS_MAX);
+    let affordable = affordable(limits, rehearsed.txs, millis(rehearsed.time).saturating_mul(2));
     if affordable <= batch.txs_max {
         return (batch, None);
     }
@@ -126,6 +123,12 @@ pub fn workers_beside(load: HostLoad, workers_max: usize) -> usize {
     // A worker is left to others once they take half of its processor.
     let taken = workers.saturating_mul(others).saturating_add(50) / 100;
     usize::try_from(workers.saturating_sub(taken)).unwrap_or(usize::MAX).max(1)
+}
+
+/// Returns how many transactions may be repeated, where so many took so many milliseconds, at least one.
+fn affordable(limits: &PaceLimits, txs: u64, millis_taken: u64) -> u64 {
+    let affordable = txs.saturating_mul(millis(limits.repeat_max)) / millis_taken;
+    affordable.clamp(TXS_MIN, TXS_MAX)
 }
 
 fn millis(time: Duration) -> u64 {

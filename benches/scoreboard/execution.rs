@@ -34,13 +34,7 @@ fn row(settings: &Settings, what: &str, blocks: &[BlockInput], goal: Option<Goal
         ensure!(digests == alone, "{what}: two workers gave another result than one");
     }
     let name = format!("{what}: two workers, against one");
-    Ok(faster(name, &two, &one, goal))
-}
-
-/// A row in which the ratio is how many times faster the first side is.
-fn faster(name: String, ours: &[f64], theirs: &[f64], goal: Option<Goal>) -> Row {
-    let rate = |seconds: &[f64]| 1.0 / median(seconds.iter().copied());
-    Row::new(name, rate(ours), rate(theirs), "times a second", goal)
+    Ok(Row::faster(name, median(two), median(one), goal))
 }
 
 /// Executes blocks in memory; returns the time and the digest of what each changed.

@@ -40,15 +40,22 @@ impl Dependencies {
     /// Returns the number of transactions in the longest chain of them: no number of threads needs fewer turns.
     #[must_use]
     pub fn longest_chain(&self) -> usize {
-        let mut depths: Vec<usize> = Vec::with_capacity(self.txs());
-        for list in &self.0 {
+        let txs = self.chain_of_most(self.0.iter().map(|_| 1));
+        usize::try_from(txs).unwrap_or(usize::MAX)
+    }
+
+    /// Returns the work of the chain that has most of it, given that of each transaction, in any unit.
+    #[must_use]
+    pub fn chain_of_most(&self, work: impl IntoIterator<Item = u64>) -> u64 {
+        let mut ends: Vec<u64> = Vec::with_capacity(self.txs());
+        for (list, work) in self.0.iter().zip(work) {
             let before = list.iter().filter_map(|earlier| {
-                depths.get(usize::try_from(*earlier).unwrap_or(usize::MAX)).copied()
+                ends.get(usize::try_from(*earlier).unwrap_or(usize::MAX)).copied()
             });
-            let deepest = before.max().unwrap_or(0);
-            depths.push(deepest.saturating_add(1));
+            let most = before.max().unwrap_or(0);
+            ends.push(most.saturating_add(work));
         }
-        depths.into_iter().max().unwrap_or(0)
+        ends.into_iter().max().unwrap_or(0)
     }
 
     /// Returns about how many bytes of memory it takes.

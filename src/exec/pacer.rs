@@ -53,26 +53,18 @@ impl Pacer {
 
     /// Takes note of what was rehearsed before the first batch.
     pub(crate) fn rehearsed(&mut self, txs: u64, time: Duration) {
-        let Some(limits) = self.limits.filter(|_| time >= BATCH_TIME_MIN) else { return };
-        let load = self.meter.look().unwrap_or_default();
-        let chosen = first_batch(self.batch, &limits, &Seen { txs, time, load });
-        self.choose(None, chosen, load);
+        self.choose(None, txs, time, first_batch);
     }
 
     /// Takes note of a batch that was committed, up to a block.
     pub(crate) fn committed(&mut self, after: Height, txs: u64, time: Duration) {
-        let Some(limits) = self.limits.filter(|_| time >= BATCH_TIME_MIN) else { return };
-        let load = self.meter.look().unwrap_or_default();
-        let chosen = batch_after(self.batch, &limits, &Seen { txs, time, load });
-        self.choose(Some(after), chosen, load);
+        self.choose(Some(after), txs, time, batch_after);
     }
 
-    fn choose(
-        &mut self,
-        after: Option<Height>,
-        (batch, why): (BatchLimits, Option<Why>),
-        load: HostLoad,
-    ) {
+    fn choose(&mut self, after: Option<Height>, txs: u64, time: Duration, by: Choice) {
+        let Some(limits) = self.limits.filter(|_| time >= BATCH_TIME_MIN) else { return };
+        let load = self.meter.look().unwrap_or_default();
+        let (batch, why) = by(self.batch, &limits, &Seen { txs, time, load });
         self.batch = batch;
         let Some(why) = why else { return };
         tracing::debug!(?after, ?why, ?batch, ?load, "batches of another size");
@@ -81,6 +73,9 @@ impl Pacer {
         }
     }
 }
+
+/// What chooses the size of the next batch by what was seen.
+type Choice = fn(BatchLimits, &PaceLimits, &Seen) -> (BatchLimits, Option<Why>);
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,5 @@
 //! The critical path of a block: the chain of transactions, each of which reads what one before it wrote, that no number of workers shortens.
 
-use rewake::exec::Dependencies;
-
 use super::contest::Contested;
 
 /// What a block has to do, and how much of it one after the other.
@@ -20,9 +18,9 @@ impl CriticalPath {
     pub(crate) fn of(block: &Contested) -> Self {
         Self {
             txs: block.receipts.len() as u64,
-            chain_txs: longest(&block.dependencies, block.receipts.iter().map(|_| 1)),
+            chain_txs: block.dependencies.longest_chain() as u64,
             gas: block.gas().sum(),
-            chain_gas: longest(&block.dependencies, block.gas()),
+            chain_gas: block.dependencies.chain_of_most(block.gas()),
         }
     }
 
@@ -35,15 +33,4 @@ impl CriticalPath {
             chain_gas: self.chain_gas + next.chain_gas,
         }
     }
-}
-
-/// Returns the work of the chain that has most of it.
-fn longest(dependencies: &Dependencies, work: impl Iterator<Item = u64>) -> u64 {
-    let mut ends: Vec<u64> = Vec::with_capacity(dependencies.txs());
-    for (index, work) in work.enumerate() {
-        let before = dependencies.of(index).iter();
-        let before = before.filter_map(|earlier| ends.get(*earlier as usize).copied());
-        ends.push(work + before.max().unwrap_or(0));
-    }
-    ends.into_iter().max().unwrap_or(0)
 }

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use self::ahead::{Ahead, NextBlock};
+use self::rehearsal::RehearsalLimits;
+pub(crate) use self::rehearsal::{Rehearsal, lock};
 use self::sealing::Sealing;
-
 use crate::block::BlockRow;
 use crate::codec::count;
 use crate::diff::Verdicts;
@@ -45,8 +46,6 @@ pub(crate) struct SandboxParts {
     /// Whether blocks are read before they are executed, and turned into bytes after, on threads of their own.
     pub(crate) works_apart: bool,
 }
-
-pub(crate) use self::rehearsal::{Rehearsal, RehearsalLimits, lock};
 
 /// An isolated instance of the node's state in which blocks are executed before they are committed.
 pub(crate) struct Sandbox {
@@ -147,8 +146,18 @@ impl Sandbox {
         base: SandboxBase,
         found: Option<(SandboxDb, Resume)>,
     ) -> Result<Self, StoreError> {
-        let SandboxParts { store, executor, checkpoint, verdicts, end, bus, brake, .. } = parts;
-        let SandboxParts { memory_bytes, unsaved_max, works_apart, .. } = parts;
+        let SandboxParts {
+            store,
+            executor,
+            checkpoint,
+            verdicts,
+            end,
+            bus,
+            brake,
+            memory_bytes,
+            unsaved_max,
+            works_apart,
+        } = parts;
         let limits = RehearsalLimits { memory_bytes_max: memory_bytes, unsaved_max };
         let (database, resume) = found.unzip();
         let spill = Arc::new(Spill::new(Arc::clone(&store), base, database));
@@ -321,12 +330,12 @@ impl Sandbox {
             && self.executor.looks_ahead()
         {
             let block = self.blocks.next_block();
-            let txs = |block: &PendingBlock| block.input.txs.len().min(present.input.txs.len());
-            let fewer = block.as_ref().ok().and_then(Option::as_ref).map(txs);
+            let read = block.as_ref().ok().and_then(Option::as_ref);
+            let fewer = read.map(|next| next.input.txs.len().min(present.input.txs.len()));
             let is_foreseen = fewer.is_some_and(|txs| self.executor.foresees(txs));
-            let prepared = block.as_ref().ok().and_then(Option::as_ref).filter(|_| !is_foreseen);
             let machine = self.executor.machine().as_ref();
-            let prepared = prepared.and_then(|block| Prepared::start(machine, &block.input));
+            let prepared = read.filter(|_| !is_foreseen);
+            let prepared = prepared.and_then(|next| Prepared::start(machine, &next.input));
             self.next = Some(Next { block, prepared, is_foreseen });
         }
         Ok(next)

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crate::exec::RehearsedBlock;
-use crate::exec::sandbox::{Rehearsal, RehearsalLimits, lock};
+use crate::exec::sandbox::rehearsal::{Rehearsal, RehearsalLimits, lock};
 use crate::exec::sealed::SealedBlock;
 use crate::store::StoreError;
 

@@ -41,7 +41,8 @@ pub(super) fn execute(
         let Tally { time, .. } = led?;
         let costs = run.job.executor.costs();
         // A tenth has to be won, since what several threads execute takes each of them a little longer.
-        costs.paid(began.elapsed().saturating_mul(10) < time.saturating_mul(9));
+        let pays = began.elapsed().saturating_mul(10) < time.saturating_mul(9);
+        costs.paid(pays, run.job.input.txs.len());
         above.into_above()
     };
     run.adopt(above);

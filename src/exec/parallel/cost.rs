@@ -15,6 +15,8 @@ const TXS_MIN: usize = 8;
 const WORK_MIN: Duration = Duration::from_micros(150);
 /// What a transaction takes at least where executing it ahead of its turn, and looking at what it read, can pay.
 const AHEAD_NANOS_MIN: u64 = 20_000;
+/// Work below which executing transactions ahead of their turn, which wakes threads for each of them, does not pay.
+const AHEAD_WORK_MIN: Duration = Duration::from_millis(1);
 /// What a transaction takes at least where executing it before its block, and looking at what it read, can pay.
 const FORESIGHT_NANOS_MIN: u64 = 4_000;
 
@@ -94,9 +96,10 @@ impl Costs {
         self.nanos_per_tx.store(mean.max(1), Ordering::Relaxed);
     }
 
-    /// Says whether transactions are long enough to be executed ahead of their turn.
-    pub(super) fn are_long(&self) -> bool {
-        self.nanos_per_tx().is_some_and(|nanos| nanos >= AHEAD_NANOS_MIN)
+    /// Says whether so many transactions are long enough to be executed ahead of their turn.
+    pub(super) fn are_long(&self, txs: usize) -> bool {
+        let is_long = |nanos| nanos >= AHEAD_NANOS_MIN && work(nanos, txs) >= AHEAD_WORK_MIN;
+        self.nanos_per_tx().is_some_and(is_long)
     }
 
     /// Says whether transactions that took so long together would have taken a tenth longer in order.
@@ -107,14 +110,14 @@ impl Costs {
         })
     }
 
-    /// Says whether this block is one that rests; counts it if so.
-    pub(super) fn rests(&self) -> bool {
-        self.rest.has_block()
+    /// Says whether this block, of so many transactions, is one that rests; counts it if so.
+    pub(super) fn rests(&self, txs: usize) -> bool {
+        self.rest.has_block(count(txs))
     }
 
-    /// Takes note of whether parallelism paid; where it did not, ever more blocks are executed in order.
-    pub(super) fn paid(&self, paid: bool) {
-        self.rest.paid(paid);
+    /// Takes note of whether parallelism paid for so many transactions; where it did not, ever more are executed in order.
+    pub(super) fn paid(&self, paid: bool, txs: usize) {
+        self.rest.paid(paid, count(txs));
     }
 
     /// Says whether it can pay to execute transactions before their block's turn.
@@ -124,7 +127,7 @@ impl Costs {
 
     /// Says whether that is to be done while a block of so many transactions is executed; counts it.
     pub(in crate::exec) fn foresees(&self, txs: usize) -> bool {
-        self.may_foresee() && self.is_enough(txs) && !self.foresight_rest.has_block()
+        self.may_foresee() && self.is_enough(txs) && !self.foresight_rest.has_block(count(txs))
     }
 
     /// Says whether so many transactions are worth waking another thread.
@@ -132,9 +135,9 @@ impl Costs {
         txs >= TXS_MIN && self.nanos_per_tx().is_none_or(|nanos| work(nanos, txs) >= WORK_MIN)
     }
 
-    /// Takes note of whether it paid.
-    pub(super) fn foresight_paid(&self, paid: bool) {
-        self.foresight_rest.paid(paid);
+    /// Takes note of whether it paid for so many.
+    pub(super) fn foresight_paid(&self, paid: bool, txs: usize) {
+        self.foresight_rest.paid(paid, count(txs));
     }
 }
 
@@ -179,7 +182,7 @@ mod tests {
         costs.took(Duration::from_micros(2), 1);
         assert!(!costs.foresees(9), "short: 9 of 16 µs");
         assert!(costs.foresees(10));
-        costs.foresight_paid(false);
+        costs.foresight_paid(false, 1_000);
         assert!(costs.may_foresee() && !costs.foresees(1_000));
         costs.took(Duration::from_micros(2), 1);
         assert!(costs.may_foresee());
@@ -193,11 +196,12 @@ mod tests {
     fn what_was_won_is_seen_against_what_order_takes() {
         let costs = Costs::default();
         let time = Duration::from_micros(50);
-        assert!(costs.beats_order(time, 1) && !costs.are_long(), "nothing is known");
+        assert!(costs.beats_order(time, 1) && !costs.are_long(1_000), "nothing is known");
         costs.took(Duration::from_micros(20), 1);
-        assert!(costs.beats_order(time, 3) && !costs.beats_order(time, 2) && costs.are_long());
+        assert!(costs.beats_order(time, 3) && !costs.beats_order(time, 2));
+        assert!(costs.are_long(50) && !costs.are_long(49), "less than a millisecond");
         costs.took(Duration::from_micros(19), 1);
-        assert!(!costs.are_long());
+        assert!(!costs.are_long(1_000));
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(super) fn transactions(
     }
     if !foreseen.is_empty() {
         let paid = foresight::take_over(run, block, foreseen)?;
-        run.job.executor.costs().foresight_paid(paid);
+        run.job.executor.costs().foresight_paid(paid, txs);
     }
     let mut advice = advice(run);
     if advice == Advice::Sample {
@@ -55,7 +55,7 @@ pub(super) fn transactions(
         advice = self::advice(run);
     }
     if advice == Advice::Parallel
-        && (run.job.executor.is_forced() || !run.job.executor.costs().rests())
+        && (run.job.executor.is_forced() || !run.job.executor.costs().rests(txs))
     {
         in_parallel(run, block)?;
     }
@@ -84,22 +84,22 @@ fn in_order(run: &mut Run<'_>, block: &dyn OpenBlock, end: usize) -> Result<(), 
 /// Executes what is left on several threads; all of it, or nothing where that cannot be done or would not pay.
 fn in_parallel(run: &mut Run<'_>, block: &dyn OpenBlock) -> Result<(), BlockFailure> {
     let costs = run.job.executor.costs();
+    let txs = run.job.input.txs.len();
     match shares::part(block, run) {
         Parting::Undeclared => {
-            let txs = run.job.input.txs.len();
             let known = run.job.known.filter(|known| known.txs() == txs);
             let pays = |known: &Dependencies| {
                 let depth = known.longest_chain();
                 cost::pays(&[depth, txs.saturating_sub(depth)])
             };
-            if run.job.executor.is_forced() || (costs.are_long() && known.is_none_or(pays)) {
+            if run.job.executor.is_forced() || (costs.are_long(txs) && known.is_none_or(pays)) {
                 ahead::execute(run, block, known)?;
             }
         }
         Parting::Shares(shares) => {
             let sizes: Vec<_> = shares.iter().map(Vec::len).collect();
             let pays = run.job.executor.is_forced() || cost::pays(&sizes);
-            costs.paid(pays && beside::execute(run, block, &shares)?);
+            costs.paid(pays && beside::execute(run, block, &shares)?, txs);
         }
     }
     Ok(())

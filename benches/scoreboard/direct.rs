@@ -105,7 +105,7 @@ impl Writer<'_> {
         batch.state = net.writes().collect();
         let mut lanes = self.node.store.main().lanes()?;
         lanes.apply(&net);
-        self.node.store.main().commit(&batch, || lanes)?;
+        self.node.store.stage(&batch)?.commit(&lanes)?;
         Ok(())
     }
 }

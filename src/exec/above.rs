@@ -1,7 +1,8 @@
 //! The state above the checkpoint: what uncommitted blocks wrote, over the block table's own state, which is only read.
 //!
 //! No table is copied. Reading main.db between two commits sees the checkpoint; and a key that an uncommitted block
-//! wrote is answered from above it, so a commit of earlier blocks changes nothing that is read through here.
+//! wrote is answered from above it, so a commit of earlier blocks changes nothing that is read through here, not even
+//! while it is half-written.
 
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
@@ -104,12 +105,25 @@ impl Spill {
 pub(crate) struct AboveCheckpoint {
     store: Arc<Store>,
     spill: Arc<Spill>,
+    /// What was written since the last batch was handed out.
     written: KeyMap<Option<Bytes>>,
-    written_bytes: usize,
-    /// Whether some of what was written is in the sandbox database.
-    spilled: bool,
+    /// What was written before, and need not be committed yet.
+    handed_out: KeyMap<Option<Bytes>>,
+    /// Bytes of both.
+    bytes: usize,
+    spilled: Spilled,
     below: Caches,
-    written_bytes_max: usize,
+    bytes_max: usize,
+}
+
+/// What of it is in the sandbox database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spilled {
+    Nothing,
+    /// What was handed out, alone.
+    HandedOut,
+    /// What was written since, besides.
+    Written,
 }
 
 /// Locks among which the cache is divided, so that the threads that execute a block seldom meet at one.
@@ -136,16 +150,17 @@ impl AboveCheckpoint {
             store,
             spill,
             written: KeyMap::default(),
-            written_bytes: 0,
-            spilled: false,
+            handed_out: KeyMap::default(),
+            bytes: 0,
+            spilled: Spilled::Nothing,
             below: Caches::new(memory_bytes),
-            written_bytes_max: memory_bytes,
+            bytes_max: memory_bytes,
         }
     }
 
     /// Never moves what was written out of memory: for batches, which have a limit of their own.
     pub(crate) const fn without_spilling(mut self) -> Self {
-        self.written_bytes_max = usize::MAX;
+        self.bytes_max = usize::MAX;
         self
     }
 
@@ -155,32 +170,43 @@ impl AboveCheckpoint {
             let added = entry_bytes(&change.key, change.after.as_ref());
             if let Some(held) = self.written.get_mut(&change.key) {
                 let freed = entry_bytes(&change.key, held.as_ref());
-                self.written_bytes = self.written_bytes.saturating_add(added).saturating_sub(freed);
+                self.bytes = self.bytes.saturating_add(added).saturating_sub(freed);
                 held.clone_from(&change.after);
             } else {
-                self.written_bytes = self.written_bytes.saturating_add(added);
+                self.bytes = self.bytes.saturating_add(added);
                 self.written.insert(change.key.clone(), change.after.clone());
             }
         }
-        if self.written_bytes > self.written_bytes_max {
-            self.spill.write(|database| database.add_overlay(self.written.iter()))?;
+        if self.bytes > self.bytes_max {
+            // The later of two values last: it stays.
+            let entries = self.handed_out.iter().chain(&self.written);
+            self.spill.write(|database| database.add_overlay(entries))?;
+            self.handed_out.clear();
             self.written.clear();
-            (self.written_bytes, self.spilled) = (0, true);
+            (self.bytes, self.spilled) = (0, Spilled::Written);
         }
         Ok(())
     }
 
-    /// Forgets what was written, all of which the checkpoint holds by now.
+    /// Takes note that the blocks so far are handed out to be committed. Those before them are committed.
+    pub(crate) fn hand_out(&mut self) {
+        self.handed_out = std::mem::take(&mut self.written);
+        if self.spilled == Spilled::Written {
+            self.spilled = Spilled::HandedOut;
+        }
+    }
+
+    /// Forgets what was handed out, all of which the checkpoint holds by now.
     pub(crate) fn committed(&mut self) -> Result<(), StoreError> {
-        if self.spilled {
+        if self.spilled == Spilled::HandedOut {
             self.spill.write(SandboxDb::clear_overlay)?;
             self.below.clear();
-            self.spilled = false;
+            self.spilled = Spilled::Nothing;
         }
-        for (key, value) in self.written.drain() {
+        for (key, value) in self.handed_out.drain() {
+            self.bytes = self.bytes.saturating_sub(entry_bytes(&key, value.as_ref()));
             self.below.insert(key, value);
         }
-        self.written_bytes = 0;
         Ok(())
     }
 
@@ -190,12 +216,12 @@ impl AboveCheckpoint {
     }
 
     fn read_below(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
-        if self.spilled
+        if self.spilled != Spilled::Nothing
             && let Some(Some(entry)) = self.spill.read(|database| database.overlay(key))?
         {
             return Ok(entry);
         }
-        self.below.get_or(key, || self.store.main().get(key))
+        self.below.get_or(key, || self.store.main_amid_batch().get(key))
     }
 }
 
@@ -256,7 +282,8 @@ impl Cache {
 
 impl StateRead for AboveCheckpoint {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
-        match self.written.get(key) {
+        let written = self.written.get(key).or_else(|| self.handed_out.get(key));
+        match written {
             Some(written) if !planted!("sandbox_reads_the_checkpoint") => Ok(written.clone()),
             _ => self.read_below(key),
         }
@@ -264,11 +291,13 @@ impl StateRead for AboveCheckpoint {
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&Bytes, &Bytes)) -> Result<(), StateError> {
         let spilled = self.spill.read(|database| database.overlay_scan(prefix))?;
-        let spilled = spilled.unwrap_or_default().into_iter().filter(|_| self.spilled);
+        let is_spilled = self.spilled != Spilled::Nothing;
+        let spilled = spilled.unwrap_or_default().into_iter().filter(|_| is_spilled);
         let mut above: std::collections::BTreeMap<_, _> = spilled.collect();
-        let written = self.written.iter().filter(|(key, _)| key.starts_with(prefix));
+        let written = self.handed_out.iter().chain(&self.written);
+        let written = written.filter(|(key, _)| key.starts_with(prefix));
         above.extend(written.map(|(key, value)| (key.clone(), value.clone())));
-        scan_layered(&*self.store.main(), above, prefix, visit)
+        scan_layered(&*self.store.main_amid_batch(), above, prefix, visit)
     }
 }
 

@@ -1,29 +1,29 @@
 //! Rehearses on a thread of its own, so that a step that never ends can be given up on.
 
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::exec::Running;
+use crate::exec::above::Spill;
 use crate::exec::brake::Patience;
-use crate::exec::sandbox::{Extent, RehearseError, Sandbox, lock};
+use crate::exec::sandbox::{Extent, Rehearsal, RehearseError, Sandbox};
 use crate::exec::watch::pause;
-use crate::store::{SandboxDb, StoreError};
 
-/// A rehearsing thread that was given up on.
-pub(crate) enum GivenUp {
-    /// Because of the step that it executes, or because there is none.
-    Failed(Box<Abandoned>),
-    /// Because the recovery has to end. What it had rehearsed is set aside for the next one: so many blocks.
-    Stopped(Result<u64, StoreError>),
+/// A rehearsing thread that is given up on: the sandbox stays with it.
+pub(crate) struct GivenUp {
+    /// Why; `None` where the recovery has to end.
+    pub(crate) failure: Option<Failure>,
+    /// What it had rehearsed.
+    pub(crate) rehearsal: Arc<Mutex<Rehearsal>>,
+    /// What it shares with this thread, until it is abandoned.
+    pub(crate) spill: Arc<Spill>,
 }
 
-/// What a thread that failed leaves.
-pub(crate) struct Abandoned {
+/// Why a thread is given up on.
+pub(crate) struct Failure {
     /// The step that did not end, where it was one.
     pub(crate) running: Option<Running>,
-    /// The sandbox database, which was taken away from the thread.
-    pub(crate) database: Option<SandboxDb>,
     /// Why, for people.
     pub(crate) reason: String,
 }
@@ -38,10 +38,8 @@ pub(crate) fn rehearse_apart(
 ) -> Result<(Sandbox, Result<(), RehearseError>), GivenUp> {
     let (watch, spill) = (Arc::clone(sandbox.watch()), Arc::clone(sandbox.spill()));
     let (brake, rehearsal) = (Arc::clone(sandbox.brake()), Arc::clone(sandbox.rehearsal()));
-    let give_up = |running, reason| {
-        let database = spill.abandon();
-        Err(GivenUp::Failed(Box::new(Abandoned { running, database, reason })))
-    };
+    let given_up = |failure| GivenUp { failure, rehearsal, spill };
+    let fail = |running, reason| Some(Failure { running, reason });
     let (sender, receiver) = mpsc::channel();
     let spawned = std::thread::Builder::new().name("rehearse".to_owned()).spawn(move || {
         let result = sandbox.rehearse(extent);
@@ -49,24 +47,21 @@ pub(crate) fn rehearse_apart(
         let _ = sender.send((sandbox, result));
     });
     if let Err(error) = spawned {
-        return give_up(None, format!("no thread can be started: {error}"));
+        return Err(given_up(fail(None, format!("no thread can be started: {error}"))));
     }
     loop {
         match receiver.recv_timeout(pause(limit)) {
             Ok(done) => return Ok(done),
             Err(RecvTimeoutError::Disconnected) => {
-                return give_up(None, "the rehearsing thread ended without an answer".to_owned());
+                let reason = "the rehearsing thread ended without an answer".to_owned();
+                return Err(given_up(fail(None, reason)));
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
         match brake.patience() {
             Patience::Lasts => {}
             Patience::Ends => watch.close(),
-            Patience::Gone => {
-                let kept = lock(&rehearsal).set_aside();
-                drop(spill.abandon());
-                return Err(GivenUp::Stopped(kept));
-            }
+            Patience::Gone => return Err(given_up(None)),
         }
         let Some(running) = watch.running().filter(|running| running.time > limit) else {
             continue;
@@ -74,7 +69,7 @@ pub(crate) fn rehearse_apart(
         watch.stop_late(limit);
         if running.time > limit * 2 && !brake.is_pulled() {
             let reason = format!("ran longer than {} ms and did not stop", limit.as_millis());
-            return give_up(Some(running), reason);
+            return Err(given_up(fail(Some(running), reason)));
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::exec::sealed::SealedBlock;
 use crate::exec::{BlockFailure, BlockReader, Clock, Executor, Watch};
 use crate::plan::BatchSize;
 use crate::state::{ChangeSet, StateDigest};
-use crate::store::{Batch, BlockWrite, SandboxBase, Store, StoreError};
+use crate::store::{Batch, BlockWrite, SandboxBase, Staged, Store, StoreError};
 use crate::types::{Digest, Height};
 
 /// How phase 2 gets the effects that it commits.
@@ -80,6 +80,8 @@ pub(crate) struct Committer {
     checkpoint: Option<BlockRow>,
     lanes: StateDigest,
     reexecution: Option<Reexecution>,
+    /// The watch over those who read the state while a batch is committed.
+    readers: Option<Arc<Watch>>,
     totals: CommitTotals,
 }
 
@@ -112,6 +114,7 @@ impl Committer {
             checkpoint,
             lanes,
             reexecution,
+            readers: None,
             totals,
         })
     }
@@ -151,6 +154,11 @@ impl Committer {
         self.reexecution.as_ref().map(|again| Arc::clone(again.watch()))
     }
 
+    /// Takes note of who reads the state while batches are committed: nobody, or those that a watch is over.
+    pub(crate) fn is_read_by(&mut self, readers: Option<Arc<Watch>>) {
+        self.readers = readers;
+    }
+
     /// Commits a rehearsal, batch by batch. Where the recovery has to end, what is left stays in the rehearsal.
     pub(crate) fn commit(&mut self, rehearsal: &mut Rehearsal) -> Result<(), CommitError> {
         let mut batch = Vec::new();
@@ -177,15 +185,25 @@ impl Committer {
                 if planted!("batch_loses_its_last_block") {
                     batch.pop();
                 }
-                self.write(std::mem::take(&mut batch))?;
-                if let Some(row) = &self.checkpoint {
-                    let time = begun.elapsed().saturating_add(std::mem::take(&mut self.spent));
-                    self.pacer.committed(row.order.height, size.txs, time);
-                }
+                self.write_timed(std::mem::take(&mut batch), size, begun)?;
                 (begun, size) = (Instant::now(), BatchSize::default());
             }
         }
-        self.write(batch)
+        self.write_timed(batch, size, begun)
+    }
+
+    /// Writes a batch for which work began at a time, and has the next ones be as large as that was fast.
+    fn write_timed(
+        &mut self,
+        batch: Vec<SealedBlock>,
+        size: BatchSize,
+        begun: Instant,
+    ) -> Result<(), CommitError> {
+        let Some(last) = batch.last().map(|block| block.order.height) else { return Ok(()) };
+        self.write(batch)?;
+        let time = begun.elapsed().saturating_add(std::mem::take(&mut self.spent));
+        self.pacer.committed(last, size.txs, time);
+        Ok(())
     }
 
     fn write(&mut self, blocks: Vec<SealedBlock>) -> Result<(), CommitError> {
@@ -220,8 +238,7 @@ impl Committer {
             if planted!("changes_digested_twice") {
                 lanes.apply(net);
             }
-            // CRASH: as below.
-            self.store.main().commit(batch, || lanes.clone())?;
+            self.commit_staged(self.store.stage(batch)?, &lanes)?;
             return Ok(lanes);
         }
         std::thread::scope(|scope| {
@@ -229,15 +246,18 @@ impl Committer {
                 lanes.apply(net);
                 lanes
             });
-            let mut digested = None;
-            // CRASH: before this commit the checkpoint is the last block of the batch before; after it, of this one.
-            self.store.main().commit(batch, || {
-                let lanes =
-                    digesting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                digested.insert(lanes).clone()
-            })?;
-            Ok(digested.unwrap_or_default())
+            let staged = self.store.stage(batch)?;
+            let lanes = digesting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            self.commit_staged(staged, &lanes)?;
+            Ok(lanes)
         })
+    }
+
+    fn commit_staged(&self, staged: Staged<'_>, lanes: &StateDigest) -> Result<(), StoreError> {
+        // What waits for this is not to be taken for a step that does not end.
+        let _still = self.readers.as_ref().map(|watch| watch.stand_still());
+        // CRASH: before this commit the checkpoint is the last block of the batch before; after it, of this one.
+        staged.commit(lanes)
     }
 
     fn assemble(&self, blocks: Vec<SealedBlock>, net: &ChangeSet) -> Batch {

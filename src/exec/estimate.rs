@@ -115,7 +115,8 @@ fn sandbox(growth: u64, pages: u64, options: &RecoveryOptions) -> u64 {
     let kept = growth.saturating_mul(SANDBOX_BY_GROWTH);
     let at_once = match options.gate {
         Gate::All => kept,
-        Gate::Batch => kept.min(options.batch_bytes_max()),
+        // One batch is rehearsed while another is committed.
+        Gate::Batch => kept.min(options.batch_bytes_max().saturating_mul(2)),
     };
     // What takes long to rehearse is set aside, however little it is.
     if at_once <= budget && (options.gate == Gate::Batch || options.pace.is_none()) {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::event::{EventBody, Ruling, Verdict};
-use crate::exec::apart::{Abandoned, GivenUp, rehearse_apart};
+use crate::exec::apart::{Failure, GivenUp, rehearse_apart};
+use crate::exec::commits::Commits;
 use crate::exec::recover::{Recovery, Stop};
 use crate::exec::report::{Halt, HaltCause};
-use crate::exec::sandbox::{Extent, RehearseError, Sandbox, SandboxParts, lock};
+use crate::exec::sandbox::{Extent, RehearseError, Sandbox, SandboxParts};
 use crate::exec::{BlockFailure, Gate, Running};
 use crate::machine::PoisonPolicy;
 use crate::store::{SandboxDb, StoreError};
@@ -22,14 +23,16 @@ type HaltsAt = Option<(Height, Halt)>;
 impl Recovery {
     /// Rehearses an extent; a transaction that cannot be executed is dealt with by the machine's policy.
     ///
-    /// The sandbox comes back even where the rehearsal stopped, since what it verified is to be committed.
+    /// The sandbox comes back even where the rehearsal stopped, since what it verified is to be committed. Where it does
+    /// not, no commit is going on any more.
     pub(super) fn rehearse(
         &mut self,
         sandbox: Sandbox,
         extent: Extent,
+        commits: &mut Commits,
     ) -> (Result<Sandbox, Stop>, Result<(), Stop>) {
         let clock = Instant::now();
-        let ended = self.rehearse_on(sandbox, extent);
+        let ended = self.rehearse_on(sandbox, extent, commits);
         self.tally.rehearse += clock.elapsed();
         ended
     }
@@ -38,6 +41,7 @@ impl Recovery {
         &mut self,
         mut sandbox: Sandbox,
         mut extent: Extent,
+        commits: &mut Commits,
     ) -> (Result<Sandbox, Stop>, Result<(), Stop>) {
         let mut halted = None;
         let stopped = loop {
@@ -52,7 +56,7 @@ impl Recovery {
                         break Err(stop);
                     }
                 }
-                Err(given_up) => match self.start_over(given_up) {
+                Err(given_up) => match self.start_over(given_up, commits) {
                     Ok((fresh, None)) => sandbox = fresh,
                     Ok((fresh, Some((height, halt)))) => {
                         // The thread took what it had verified along: it is rehearsed again, up to there.
@@ -73,8 +77,8 @@ impl Recovery {
                 return Err(StoreError::of_state(&error).into());
             }
             // Where the recovery has to end, its steps are made to fail: that says nothing about their block.
-            RehearseError::Block(_) if self.brake.is_pulled() => return Err(set_aside(sandbox)),
-            RehearseError::Stopped => return Err(set_aside(sandbox)),
+            RehearseError::Block(_) if self.brake.is_pulled() => return Err(Stop::Brake),
+            RehearseError::Stopped => return Err(Stop::Brake),
             RehearseError::Block(failure) => failure,
         };
         if let Some(hook) = &self.options.on_failure
@@ -95,12 +99,20 @@ impl Recovery {
 
     /// Goes on with a fresh sandbox after a step that did not end: the transaction is kept out by a verdict, or
     /// recovery halts at its block.
-    fn start_over(&mut self, given_up: GivenUp) -> Result<(Sandbox, HaltsAt), Stop> {
-        let abandoned = match given_up {
-            GivenUp::Stopped(kept) => return Err(Stop::Brake(kept?)),
-            GivenUp::Failed(abandoned) => *abandoned,
-        };
-        let Abandoned { running, database, reason } = abandoned;
+    fn start_over(
+        &mut self,
+        given_up: GivenUp,
+        commits: &mut Commits,
+    ) -> Result<(Sandbox, HaltsAt), Stop> {
+        let GivenUp { failure, rehearsal, spill } = given_up;
+        // What comes now stands on the checkpoint, and a commit may read what is in the sandbox database.
+        let mut settled = self.settle(commits, &spill, &rehearsal);
+        if settled.is_ok() && failure.is_none() {
+            settled = self.set_aside(&rehearsal).map_err(Stop::Store);
+        }
+        let database = spill.abandon();
+        settled?;
+        let Some(Failure { running, reason }) = failure else { return Err(Stop::Brake) };
         self.node.abandoned += 1;
         if running.is_some_and(|running| running.is_ahead) {
             // It had not come to its turn, so that nothing is known of the transaction: what comes now is in order.
@@ -153,6 +165,7 @@ impl Recovery {
             bus: self.options.rehearsed.clone(),
             brake: Arc::clone(&self.brake),
             memory_bytes: self.options.memory_bytes,
+            rehearsed_bytes: self.rehearsed_bytes(),
             // With a gate for each batch, what is not committed is no more than a batch.
             unsaved_max: self
                 .options
@@ -163,11 +176,13 @@ impl Recovery {
         };
         Sandbox::open(parts, found)
     }
-}
 
-/// Keeps what was rehearsed for the next recovery.
-fn set_aside(sandbox: &Sandbox) -> Stop {
-    lock(sandbox.rehearsal()).set_aside().map_or_else(Stop::Store, Stop::Brake)
+    /// Returns the bytes of rehearsed blocks that one rehearsal may keep in memory: half, where another is committed
+    /// meanwhile.
+    fn rehearsed_bytes(&self) -> usize {
+        let are_two = self.options.gate == Gate::Batch && self.works_apart();
+        if are_two { self.options.memory_bytes / 2 } else { self.options.memory_bytes }
+    }
 }
 
 /// Says how a failure of a block halts a recovery.

@@ -1,18 +1,19 @@
 //! Recovery: rehearse, then commit; one bad transaction never stops the rest, and a crash in between resumes.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::block::BlockRow;
 use crate::diff::Verdicts;
-use crate::exec::brake::{Brake, Patience};
+use crate::exec::above::Spill;
+use crate::exec::brake::Brake;
 use crate::exec::commit::{CommitError, CommitParts, Committer};
+use crate::exec::commits::{Commits, Done};
 use crate::exec::isolate::halt;
 use crate::exec::pacer::Pacer;
 use crate::exec::report::{Halt, HaltCause, Outcome, Report, peak_rss_bytes};
-use crate::exec::sandbox::{Extent, Rehearsal, Sandbox};
-use crate::exec::watch::{beside, pause};
+use crate::exec::sandbox::{Extent, Rehearsal, Sandbox, lock};
 use crate::exec::{BlockFailure, BlockReader, Examined, Executor, Gate, RecoveryOptions};
 use crate::recovery::Label;
 use crate::store::StoreError;
@@ -42,6 +43,8 @@ pub(super) struct Tally {
     pub(super) rehearse: Duration,
     commit: Duration,
     resumed: u64,
+    /// Rehearsed blocks that are set aside for the next recovery.
+    left: u64,
     pub(super) bundles: Vec<PathBuf>,
 }
 
@@ -49,8 +52,8 @@ pub(super) struct Tally {
 pub(super) enum Stop {
     Store(StoreError),
     Halt(Halt),
-    /// It was asked to end, or took too long. So many rehearsed blocks are set aside for the next one.
-    Brake(u64),
+    /// It was asked to end, or took too long.
+    Brake,
 }
 
 impl From<StoreError> for Stop {
@@ -102,16 +105,19 @@ impl Recovery {
         let on_worker = rayon::current_thread_index().is_some();
         assert!(!on_worker, "recovery waits for rayon and must not run on one of its workers");
         let started = Instant::now();
-        let mut committer = self.committer()?;
+        let committer = self.committer()?;
+        let brake = Arc::clone(&self.brake);
+        let mut commits = Commits::new(committer, self.options.step_time_max, brake);
         let ended = if self.node.label == Label::InSync {
             self.drop_leftover().map_err(Stop::Store)
         } else {
-            self.replay(&mut committer)
+            self.replay(&mut commits)
         };
+        let committer = commits.committer();
         let halt = match ended {
             Ok(()) => None,
             Err(Stop::Halt(halt)) => Some(halt),
-            Err(Stop::Brake(left)) => Some(self.braked(&committer, left)),
+            Err(Stop::Brake) => Some(self.braked(&committer)),
             Err(Stop::Store(error)) => return Err(error.into()),
         };
         let report = self.report(&committer, halt, started);
@@ -127,7 +133,7 @@ impl Recovery {
         }
     }
 
-    fn replay(&mut self, committer: &mut Committer) -> Result<(), Stop> {
+    fn replay(&mut self, commits: &mut Commits) -> Result<(), Stop> {
         // A file that is no sandbox is refused before anything is written.
         let found = self.node.store.sandbox()?;
         self.node.store.log().arm()?;
@@ -136,27 +142,37 @@ impl Recovery {
         loop {
             let extent = match self.options.gate {
                 Gate::All => Extent::All,
-                Gate::Batch => Extent::Batch(committer.pacer().batch()),
+                Gate::Batch => Extent::Batch(commits.batch()),
             };
-            let before = self.tally.rehearse;
-            let (next, rehearsed) = self.rehearse(sandbox, extent);
+            let clock = Instant::now();
+            let (next, rehearsed) = self.rehearse(sandbox, extent, commits);
             sandbox = next?;
-            let time = self.tally.rehearse.saturating_sub(before);
+            self.settle_before(commits, &mut sandbox)?;
             match self.options.gate {
-                Gate::Batch => committer.charge(time),
+                Gate::Batch => commits.committer().charge(clock.elapsed()),
                 // What an earlier process had rehearsed took no time in this one.
-                Gate::All if sandbox.resumed() == 0 => committer.rehearsed(sandbox.txs(), time),
+                Gate::All if sandbox.resumed() == 0 => {
+                    commits.committer().rehearsed(sandbox.txs(), clock.elapsed());
+                }
                 Gate::All => {}
             }
-            let commits = match &rehearsed {
+            let commits_it = match &rehearsed {
                 Ok(()) | Err(Stop::Halt(_)) => true,
                 Err(Stop::Store(_)) => self.options.gate == Gate::Batch,
-                Err(Stop::Brake(_)) => false,
+                Err(Stop::Brake) => {
+                    self.set_aside(sandbox.rehearsal())?;
+                    false
+                }
             };
-            if !commits {
+            if !commits_it {
                 return rehearsed;
             }
-            self.commit(committer, &mut sandbox)?;
+            if self.works_apart() && rehearsed.is_ok() && !sandbox.is_at_end() {
+                commits.start(sandbox.take(), sandbox.watch());
+                continue;
+            }
+            commits.run(sandbox.take());
+            self.settle_before(commits, &mut sandbox)?;
             rehearsed?;
             if sandbox.is_at_end() {
                 break;
@@ -166,40 +182,41 @@ impl Recovery {
         Ok(())
     }
 
-    /// Commits what was rehearsed.
-    fn commit(&mut self, committer: &mut Committer, sandbox: &mut Sandbox) -> Result<(), Stop> {
-        let mut rehearsal = sandbox.take();
-        let clock = Instant::now();
-        let committed = self.commit_watched(committer, &mut rehearsal);
-        self.tally.commit += clock.elapsed();
-        self.node.checkpoint = committer.checkpoint().cloned();
-        sandbox.spill().stand_on(committer.checkpoint().map_or(Digest::ZERO, BlockRow::digest));
-        if matches!(committed, Err(CommitError::Differs(_))) {
-            // One of the two executions is wrong, and nobody knows which: neither is to be gone on with.
-            sandbox.spill().remove()?;
-        }
-        committed.map_err(commit_stop)?;
-        if !rehearsal.is_empty() {
-            return Err(Stop::Brake(rehearsal.set_aside()?));
-        }
-        sandbox.committed()?;
-        Ok(())
+    /// Waits for the commit that was begun, before a sandbox goes on.
+    fn settle_before(&mut self, commits: &mut Commits, sandbox: &mut Sandbox) -> Result<(), Stop> {
+        self.settle(commits, sandbox.spill(), sandbox.rehearsal())?;
+        Ok(sandbox.committed()?)
     }
 
-    fn commit_watched(
-        &self,
-        committer: &mut Committer,
-        rehearsal: &mut Rehearsal,
-    ) -> Result<(), CommitError> {
-        let Some(watch) = committer.watch() else { return committer.commit(rehearsal) };
-        let limit = self.options.step_time_max;
-        let look = || {
-            watch.stop_late(limit);
-            if self.brake.patience() != Patience::Lasts {
-                watch.close();
-            }
-        };
-        beside(pause(limit), look, || committer.commit(rehearsal))
+    /// Waits for the commit that was begun, and takes note of what it came to; `rehearsal` goes on above it.
+    pub(super) fn settle(
+        &mut self,
+        commits: &mut Commits,
+        spill: &Spill,
+        rehearsal: &Mutex<Rehearsal>,
+    ) -> Result<(), Stop> {
+        let Some(Done { result, left, time }) = commits.finish() else { return Ok(()) };
+        self.tally.commit += time;
+        self.node.checkpoint = commits.committer().checkpoint().cloned();
+        spill.stand_on(self.node.checkpoint.as_ref().map_or(Digest::ZERO, BlockRow::digest));
+        if matches!(result, Err(CommitError::Differs(_))) {
+            // One of the two executions is wrong, and nobody knows which: neither is to be gone on with.
+            spill.remove()?;
+        }
+        result.map_err(commit_stop)?;
+        if lock(&left).is_empty() {
+            return Ok(());
+        }
+        self.set_aside(&left)?;
+        self.set_aside(rehearsal)?;
+        Err(Stop::Brake)
+    }
+
+    /// Keeps what was rehearsed for the next recovery.
+    pub(super) fn set_aside(&mut self, rehearsal: &Mutex<Rehearsal>) -> Result<(), StoreError> {
+        let blocks = lock(rehearsal).set_aside()?;
+        self.tally.left = self.tally.left.saturating_add(blocks);
+        Ok(())
     }
 
     fn committer(&self) -> Result<Committer, StoreError> {
@@ -218,7 +235,8 @@ impl Recovery {
 
     /// Says whether there is enough to do for threads of their own.
     pub(super) fn works_apart(&self) -> bool {
-        self.node.backlog.txs >= APART_TXS_MIN && self.executor.threads() > 1
+        let is_enough = self.node.backlog.txs >= APART_TXS_MIN || self.executor.is_forced();
+        is_enough && self.executor.threads() > 1
     }
 
     fn reader(&self) -> BlockReader {
@@ -227,9 +245,9 @@ impl Recovery {
             .until(self.node.log_head.seq)
     }
 
-    fn braked(&self, committer: &Committer, left: u64) -> Halt {
+    fn braked(&self, committer: &Committer) -> Halt {
         let (total, committed) = (self.node.backlog.blocks, committer.totals().blocks);
-        let rehearsed = committed.saturating_add(left);
+        let rehearsed = committed.saturating_add(self.tally.left);
         let (cause, why) = self.brake.reason();
         let reason = format!(
             "{why}: of {total} blocks {rehearsed} are rehearsed and {committed} committed; the next recovery goes on from there"

@@ -37,6 +37,7 @@ impl Reexecution {
 
     /// Takes note that every block that was executed is committed.
     pub(crate) fn committed(&mut self) -> Result<(), StoreError> {
+        self.state.hand_out();
         self.state.committed()
     }
 

@@ -2,15 +2,16 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::codec::count;
+use crate::exec::step_clock::{StepClock, Still};
 use crate::types::{Height, Seq};
 
 /// Shared between the threads that execute and the thread that watches them.
 #[derive(Debug)]
 pub struct Watch {
-    epoch: Instant,
+    clock: StepClock,
     /// One for each thread that executes; the first is that of the thread whose steps count.
     lanes: Box<[Lane]>,
     /// Whether every step is to stop from now on.
@@ -21,7 +22,7 @@ pub struct Watch {
 #[derive(Debug)]
 #[repr(align(128))]
 struct Lane {
-    /// Microseconds from `epoch` to the start of the step, plus one; zero between steps.
+    /// Time of the clock at the start of the step, plus one; zero between steps.
     started: AtomicU64,
     height: AtomicU64,
     /// Position of the transaction; zero where the step is none.
@@ -69,7 +70,7 @@ impl Watch {
         // The steps of a lane are numbered so that a number names its lane; zero names no step.
         let threads = count(threads.max(1));
         let lanes = (0..threads).map(|number| lane(number.saturating_add(threads))).collect();
-        Self { epoch: Instant::now(), lanes, is_closed: AtomicBool::new(false) }
+        Self { clock: StepClock::default(), lanes, is_closed: AtomicBool::new(false) }
     }
 
     /// Marks the start of a step whose turn it is.
@@ -93,7 +94,7 @@ impl Watch {
         lane.height.store(height.get(), Ordering::Relaxed);
         lane.seq.store(seq.map_or(0, Seq::get), Ordering::Relaxed);
         lane.is_ahead.store(is_ahead, Ordering::Relaxed);
-        lane.started.store(self.now().saturating_add(1), Ordering::Release);
+        lane.started.store(self.clock.now().saturating_add(1), Ordering::Release);
     }
 
     /// Marks the end of the step on a thread.
@@ -131,7 +132,7 @@ impl Watch {
         let running = Running {
             height: Height(lane.height.load(Ordering::Relaxed)),
             seq: Seq::new(lane.seq.load(Ordering::Relaxed)),
-            time: Duration::from_micros(self.now().saturating_sub(started)),
+            time: Duration::from_micros(self.clock.now().saturating_sub(started)),
             step,
             is_ahead: lane.is_ahead.load(Ordering::Relaxed),
         };
@@ -157,8 +158,10 @@ impl Watch {
         }
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX)
+    /// Counts no time against any step from now on, until the answer is dropped: steps may have to wait meanwhile for
+    /// what is none of their doing.
+    pub(crate) fn stand_still(&self) -> Still<'_> {
+        self.clock.stand_still()
     }
 }
 

@@ -147,24 +147,46 @@ impl Database {
         &mut self,
         body: impl FnOnce(&Connection) -> rusqlite::Result<R>,
     ) -> Result<R, StoreError> {
+        self.begin()?;
+        let result = self.within(body)?;
+        self.commit()?;
+        Ok(result)
+    }
+
+    /// Begins a transaction.
+    pub(crate) fn begin(&self) -> Result<(), StoreError> {
         self.check()?;
-        self.on(|sql| sql.execute_batch("BEGIN IMMEDIATE"))?;
+        self.on(|sql| sql.execute_batch("BEGIN IMMEDIATE"))
+    }
+
+    /// Runs statements in the transaction that was begun; where they fail, all of it is taken back.
+    pub(crate) fn within<R>(
+        &mut self,
+        body: impl FnOnce(&Connection) -> rusqlite::Result<R>,
+    ) -> Result<R, StoreError> {
         let result = body(&self.connection);
-        let result = match result {
-            Ok(result) => result,
-            Err(error) => {
-                // A full disk may have rolled back already; a second rollback then has nothing to do.
-                if !self.connection.is_autocommit() {
-                    let undone = self.on(|sql| sql.execute_batch("ROLLBACK"));
-                    self.failed = undone.err().map(|error| error.problem);
-                }
-                return Err(StoreError::sql(&self.file, &error));
-            }
-        };
-        // CRASH: before this commit nothing of the transaction is there; after it all of it is. If it fails, either.
+        result.map_err(|error| {
+            self.roll_back();
+            StoreError::sql(&self.file, &error)
+        })
+    }
+
+    /// Takes back the transaction that was begun, where there is one.
+    pub(crate) fn roll_back(&mut self) {
+        // A full disk may have rolled back already. What a failed commit left is for a new opening to find out.
+        if self.failed.is_none() && !self.connection.is_autocommit() {
+            let undone = self.on(|sql| sql.execute_batch("ROLLBACK"));
+            self.failed = undone.err().map(|error| error.problem);
+        }
+    }
+
+    /// Commits the transaction that was begun.
+    ///
+    /// CRASH: before this nothing of the transaction is there; after it all of it is. If it fails, either.
+    pub(crate) fn commit(&mut self) -> Result<(), StoreError> {
         let committed = self.on(|sql| sql.execute_batch("COMMIT"));
         let committed = if planted!("commit_error_swallowed") { Ok(()) } else { committed };
-        committed.map(|()| result).map_err(|error| self.commit_failed(error))
+        committed.map_err(|error| self.commit_failed(error))
     }
 
     /// Refuses where a commit has failed before.

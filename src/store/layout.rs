@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::fail_point::Point;
 use crate::machine::MachineVersion;
+use crate::store::batch::Batch;
 use crate::store::file_system::FileSystem;
 use crate::store::lock::Lock;
 use crate::store::log::Log;
@@ -12,6 +13,7 @@ use crate::store::main_db::Main;
 use crate::store::medium::Medium;
 use crate::store::sandbox::SandboxDb;
 use crate::store::scratch::Scratch;
+use crate::store::turns::{Staged, Turns};
 use crate::store::witness::Witness;
 use crate::store::{LogHead, Problem, StoreError, names};
 
@@ -51,7 +53,7 @@ pub struct Repairs {
 pub struct Store {
     dir: DataDir,
     log: Mutex<Log>,
-    main: Mutex<Main>,
+    main: Turns,
     _lock: Lock,
 }
 
@@ -152,7 +154,7 @@ impl DataDir {
             return Err(StoreError::new(&self.file(MAIN), Problem::Foreign(found)));
         }
         let dir = self.clone();
-        Ok(Store { dir, log: Mutex::new(log), main: Mutex::new(main), _lock: lock })
+        Ok(Store { dir, log: Mutex::new(log), main: Turns::new(main), _lock: lock })
     }
 
     fn open_witness(&self, repairs: Repairs, head: LogHead) -> Result<Witness, StoreError> {
@@ -212,9 +214,23 @@ impl Store {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the block table; held as [`Store::log`] is.
+    /// Returns the block table, as the last commit left it; held as [`Store::log`] is.
     pub fn main(&self) -> MutexGuard<'_, Main> {
-        self.main.lock().unwrap_or_else(PoisonError::into_inner)
+        self.main.committed()
+    }
+
+    /// Returns the block table as it is, also while a batch is half-written: for whoever knows better of every key that
+    /// the batch writes.
+    pub(crate) fn main_amid_batch(&self) -> MutexGuard<'_, Main> {
+        self.main.as_it_is()
+    }
+
+    /// Writes the rows of a batch, which are committed or taken back by what is returned.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing of the batch took effect then.
+    pub fn stage<'a>(&'a self, batch: &'a Batch) -> Result<Staged<'a>, StoreError> {
+        self.main.stage(batch)
     }
 
     /// Opens the sandbox that an earlier process left; `None` where there is none.

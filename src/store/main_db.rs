@@ -8,8 +8,9 @@ use crate::block::{BlockRow, Receipts};
 use crate::fail_point::Point;
 use crate::machine::MachineVersion;
 use crate::state::{StateDigest, StateError, StateRead};
-use crate::store::blocks::{self, BlockBody, BlockWrite, Find, QuarantineWrite, StoredRow};
-use crate::store::connection::{Database, Durability, pass};
+use crate::store::batch::{Batch, Stretch};
+use crate::store::blocks::{self, BlockBody, Find, StoredRow};
+use crate::store::connection::{Database, Durability};
 use crate::store::medium::Medium;
 use crate::store::quarantine::{self, QuarantineRow};
 use crate::store::{Problem, StoreError, entries, migrate, waiting};
@@ -19,25 +20,7 @@ use crate::types::{Bytes, Digest, Height, Seq};
 pub struct Main {
     database: Database,
     machine: MachineVersion,
-}
-
-/// Blocks that are written together, with their net effects: one transaction, one checkpoint.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// The blocks, ascending.
-    pub blocks: Vec<BlockWrite>,
-    /// Net writes to the state, ascending by key; `None` deletes.
-    pub state: Vec<(Bytes, Option<Bytes>)>,
-    /// Transactions that join the confirmed mempool.
-    pub received: Vec<Seq>,
-    /// Transactions that leave it.
-    pub ordered: Vec<Seq>,
-    /// Transactions that verdicts kept out.
-    pub quarantined: Vec<QuarantineWrite>,
-    /// Quarantined transactions that were released or discarded, with the position of that verdict.
-    pub settled: Vec<(Seq, Seq)>,
-    /// Version of the machine that executed the blocks.
-    pub machine_version: u32,
+    is_amid_batch: bool,
 }
 
 impl Main {
@@ -69,7 +52,7 @@ impl Main {
         let machine = machine.ok_or_else(|| {
             StoreError::new(file, Problem::Damaged("its one row of identity is gone".to_owned()))
         })?;
-        Ok(Self { database, machine })
+        Ok(Self { database, machine, is_amid_batch: false })
     }
 
     /// Returns the machine that made the blocks.
@@ -227,41 +210,38 @@ impl Main {
         self.database.on(|sql| quarantine::of_block(sql, height))
     }
 
-    /// Writes a batch in one transaction. `lanes` gives the accumulator under the state digest after its last block;
-    /// it is asked last, so that it can be computed while the rest is written.
-    ///
-    /// # Errors
-    /// [`StoreError`]; unless it is [`Problem::OutcomeUnknown`], nothing of the batch took effect.
-    pub fn commit(
-        &mut self,
-        batch: &Batch,
-        lanes: impl FnOnce() -> StateDigest,
-    ) -> Result<(), StoreError> {
+    /// Begins to write a batch.
+    pub(super) fn begin(&mut self) -> Result<(), StoreError> {
         self.database.pass(Point::CommitBegin)?;
-        self.database.transaction(|sql| {
-            for block in &batch.blocks {
-                blocks::insert(sql, block)?;
-            }
-            pass(Point::CommitRows)?;
-            if planted!("block_rows_in_a_transaction_of_their_own") {
-                sql.execute_batch("COMMIT; BEGIN IMMEDIATE")?;
-            }
-            entries::write(sql, &batch.state)?;
-            pass(Point::CommitState)?;
-            waiting::write(sql, &batch.ordered, &batch.received)?;
-            quarantine::write(sql, &batch.quarantined, &batch.settled)?;
-            let lanes = lanes();
-            if let Some(last) = batch.blocks.last() {
-                blocks::set_state_digest(sql, &last.row, lanes.digest())?;
-            }
-            sql.prepare_cached("UPDATE main SET lanes = ?1, machine_version = ?2")?
-                .execute(params![lanes.to_bytes(), batch.machine_version])?;
-            pass(Point::CommitStaged)
-        })?;
+        self.database.begin()?;
+        self.is_amid_batch = true;
+        Ok(())
+    }
+
+    /// Says whether a batch is half-written.
+    pub(super) const fn is_amid_batch(&self) -> bool {
+        self.is_amid_batch
+    }
+
+    /// Writes rows of the batch that was begun.
+    pub(super) fn write(&mut self, stretch: &Stretch<'_>) -> Result<(), StoreError> {
+        self.database.within(|sql| stretch.write(sql))
+    }
+
+    /// Commits the batch that was begun, with the accumulator under the state digest after its last block.
+    pub(super) fn commit(&mut self, batch: &Batch, lanes: &StateDigest) -> Result<(), StoreError> {
+        self.database.within(|sql| batch.finish(sql, lanes))?;
+        self.database.commit()?;
         self.machine.version = batch.machine_version;
         let passed = self.database.pass(Point::CommitCommitted);
         let moved = passed.and_then(|()| self.database.checkpoint_if_large());
         moved.map(drop).map_err(|error| self.database.commit_failed(error))
+    }
+
+    /// Takes back what was written of a batch and is not committed.
+    pub(super) fn end_batch(&mut self) {
+        self.database.roll_back();
+        self.is_amid_batch = false;
     }
 
     /// Moves the write-ahead log into the database; for an orderly end.

@@ -1,5 +1,6 @@
 //! The store: the files of a data directory. The only room with SQL.
 
+mod batch;
 mod blocks;
 mod connection;
 mod copy;
@@ -27,9 +28,11 @@ mod scratch;
 mod tag;
 mod tagging;
 mod tail;
+mod turns;
 mod waiting;
 mod witness;
 
+pub use batch::Batch;
 pub use blocks::{BlockBody, BlockWrite, QuarantineWrite, StoredRow};
 pub use error::{Problem, StoreError};
 pub use events::{Appended, LogHead, StoredEvent};
@@ -37,7 +40,8 @@ pub use index::IndexSum;
 pub(crate) use layout::MAIN;
 pub use layout::{DataDir, Repairs, Store};
 pub use log::Log;
-pub use main_db::{Batch, Main};
+pub use main_db::Main;
 pub use medium::{Medium, MediumFile, Seen};
 pub use quarantine::QuarantineRow;
 pub use sandbox::{OverlayEntry, SandboxBase, SandboxDb};
+pub use turns::Staged;

@@ -39,8 +39,10 @@ pub(crate) struct SandboxParts {
     pub(crate) end: u64,
     pub(crate) bus: Bus<Rehearsed>,
     pub(crate) brake: Arc<Brake>,
-    /// Bytes of memory for rehearsed blocks, and as many for the state above the checkpoint.
+    /// Bytes of memory for the state above the checkpoint, and as many for what is cached of the one below.
     pub(crate) memory_bytes: usize,
+    /// Bytes of memory for rehearsed blocks.
+    pub(crate) rehearsed_bytes: usize,
     /// For how long rehearsed blocks may be in memory alone, where that matters.
     pub(crate) unsaved_max: Option<Duration>,
     /// Whether blocks are read before they are executed, and turned into bytes after, on threads of their own.
@@ -155,10 +157,11 @@ impl Sandbox {
             bus,
             brake,
             memory_bytes,
+            rehearsed_bytes,
             unsaved_max,
             works_apart,
         } = parts;
-        let limits = RehearsalLimits { memory_bytes_max: memory_bytes, unsaved_max };
+        let limits = RehearsalLimits { memory_bytes_max: rehearsed_bytes, unsaved_max };
         let (database, resume) = found.unzip();
         let spill = Arc::new(Spill::new(Arc::clone(&store), base, database));
         let mut state = AboveCheckpoint::new(Arc::clone(&store), Arc::clone(&spill), memory_bytes);
@@ -306,6 +309,7 @@ impl Sandbox {
     /// Hands out what was rehearsed; rehearsing goes on above it.
     pub(crate) fn take(&mut self) -> Rehearsal {
         self.size = BatchSize::default();
+        self.state.hand_out();
         std::mem::replace(&mut *lock(&self.rehearsal), Rehearsal::empty(Arc::clone(&self.spill)))
     }
 

@@ -4,12 +4,11 @@
 //! wrote is answered from above it, so a commit of earlier blocks changes nothing that is read through here, not even
 //! while it is half-written.
 
-use std::hash::BuildHasher as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::codec::CodecError;
+use crate::exec::below::{Below, entry_bytes};
 use crate::state::{ChangeSet, KeyMap, StateError, StateRead, scan_layered};
 use crate::store::{Problem, SandboxBase, SandboxDb, Store, StoreError};
 use crate::types::{Bytes, Digest, Height};
@@ -101,9 +100,9 @@ impl Spill {
     }
 }
 
-/// What uncommitted blocks wrote, in memory as far as the budget goes, and a cache of what lies below.
+/// What uncommitted blocks wrote, in memory as far as the budget goes, above the state at the checkpoint.
 pub(crate) struct AboveCheckpoint {
-    store: Arc<Store>,
+    below: Arc<Below>,
     spill: Arc<Spill>,
     /// What was written since the last batch was handed out.
     written: KeyMap<Option<Bytes>>,
@@ -112,7 +111,6 @@ pub(crate) struct AboveCheckpoint {
     /// Bytes of both.
     bytes: usize,
     spilled: Spilled,
-    below: Caches,
     bytes_max: usize,
 }
 
@@ -126,34 +124,16 @@ enum Spilled {
     Written,
 }
 
-/// Locks among which the cache is divided, so that the threads that execute a block seldom meet at one.
-const CACHES: usize = 64;
-
-/// A cache of what lies below, in parts that are locked each by itself.
-struct Caches {
-    parts: Box<[RwLock<Cache>]>,
-    /// Which part a key is in; another one in each process, as with any hash map.
-    hasher: foldhash::fast::RandomState,
-    part_bytes_max: usize,
-}
-
-#[derive(Default)]
-struct Cache {
-    entries: KeyMap<Option<Bytes>>,
-    bytes: usize,
-}
-
 impl AboveCheckpoint {
     /// Opens the state; `memory_bytes` bounds what was written and, once more, what is cached of the state below.
     pub(crate) fn new(store: Arc<Store>, spill: Arc<Spill>, memory_bytes: usize) -> Self {
         Self {
-            store,
+            below: Arc::new(Below::new(store, memory_bytes)),
             spill,
             written: KeyMap::default(),
             handed_out: KeyMap::default(),
             bytes: 0,
             spilled: Spilled::Nothing,
-            below: Caches::new(memory_bytes),
             bytes_max: memory_bytes,
         }
     }
@@ -200,19 +180,24 @@ impl AboveCheckpoint {
     pub(crate) fn committed(&mut self) -> Result<(), StoreError> {
         if self.spilled == Spilled::HandedOut {
             self.spill.write(SandboxDb::clear_overlay)?;
-            self.below.clear();
+            self.below.forget();
             self.spilled = Spilled::Nothing;
         }
-        for (key, value) in self.handed_out.drain() {
-            self.bytes = self.bytes.saturating_sub(entry_bytes(&key, value.as_ref()));
-            self.below.insert(key, value);
-        }
+        let entries = self.handed_out.iter();
+        let freed: usize = entries.map(|(key, value)| entry_bytes(key, value.as_ref())).sum();
+        self.bytes = self.bytes.saturating_sub(freed);
+        self.below.committed(std::mem::take(&mut self.handed_out));
         Ok(())
+    }
+
+    /// Returns the state at the checkpoint.
+    pub(crate) const fn below(&self) -> &Arc<Below> {
+        &self.below
     }
 
     /// Names a block whose bytes are not canonical.
     pub(crate) fn codec(&self, height: Height, error: CodecError) -> StoreError {
-        self.store.main().codec(height, error)
+        self.below.store().main().codec(height, error)
     }
 
     fn read_below(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
@@ -221,62 +206,7 @@ impl AboveCheckpoint {
         {
             return Ok(entry);
         }
-        self.below.get_or(key, || self.store.main_amid_batch().get(key))
-    }
-}
-
-impl Caches {
-    fn new(bytes_max: usize) -> Self {
-        let parts = std::iter::repeat_with(RwLock::default).take(CACHES).collect();
-        let hasher = foldhash::fast::RandomState::default();
-        Self { parts, hasher, part_bytes_max: bytes_max / CACHES }
-    }
-
-    /// Returns the value of a key, which is kept as it is read where it was not there.
-    fn get_or(
-        &self,
-        key: &[u8],
-        read: impl FnOnce() -> Result<Option<Bytes>, StateError>,
-    ) -> Result<Option<Bytes>, StateError> {
-        let Some(part) = self.part(key) else { return read() };
-        let kept = part.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(value) = kept.entries.get(key) {
-            return Ok(value.clone());
-        }
-        drop(kept);
-        let value = read()?;
-        self.insert(key.into(), value.clone());
-        Ok(value)
-    }
-
-    fn insert(&self, key: Bytes, value: Option<Bytes>) {
-        let Some(part) = self.part(&key) else { return };
-        let mut part = part.write().unwrap_or_else(PoisonError::into_inner);
-        part.insert(key, value, self.part_bytes_max);
-    }
-
-    fn clear(&self) {
-        for part in &self.parts {
-            *part.write().unwrap_or_else(PoisonError::into_inner) = Cache::default();
-        }
-    }
-
-    fn part(&self, key: &[u8]) -> Option<&RwLock<Cache>> {
-        let parts = crate::codec::count(self.parts.len());
-        let part = self.hasher.hash_one(key).checked_rem(parts)?;
-        self.parts.get(usize::try_from(part).ok()?)
-    }
-}
-
-impl Cache {
-    fn insert(&mut self, key: Bytes, value: Option<Bytes>, budget: usize) {
-        if self.bytes > budget {
-            *self = Self::default();
-        }
-        let added = entry_bytes(&key, value.as_ref());
-        let freed = self.entries.get(&key).map_or(0, |held| entry_bytes(&key, held.as_ref()));
-        self.bytes = self.bytes.saturating_add(added).saturating_sub(freed);
-        self.entries.insert(key, value);
+        self.below.get(key)
     }
 }
 
@@ -297,14 +227,6 @@ impl StateRead for AboveCheckpoint {
         let written = self.handed_out.iter().chain(&self.written);
         let written = written.filter(|(key, _)| key.starts_with(prefix));
         above.extend(written.map(|(key, value)| (key.clone(), value.clone())));
-        scan_layered(&*self.store.main_amid_batch(), above, prefix, visit)
+        scan_layered(&*self.below.store().main_amid_batch(), above, prefix, visit)
     }
-}
-
-/// About what an entry takes in a hash map, a third of whose slots are empty in the mean.
-fn entry_bytes(key: &Bytes, value: Option<&Bytes>) -> usize {
-    let slot = size_of::<(Bytes, Option<Bytes>)>();
-    slot.saturating_add(slot / 2)
-        .saturating_add(key.memory())
-        .saturating_add(value.map_or(0, Bytes::memory))
 }

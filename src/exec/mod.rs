@@ -3,6 +3,7 @@
 mod above;
 mod after;
 mod apart;
+mod below;
 mod block;
 mod brake;
 mod bus;

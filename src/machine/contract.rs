@@ -54,6 +54,12 @@ pub trait StateMachine: Send + Sync {
     /// [`ExecError::Poison`] where the header cannot be read.
     fn open_block<'a>(&'a self, block: &'a BlockInput) -> Opened<'a>;
 
+    /// Names to `read` keys that a transaction will read, as far as its bytes alone tell: they are read from the store
+    /// before its turn, many at once. What is wrong or missing costs time and changes nothing.
+    fn expected_reads(&self, tx: &TxInput, read: &mut dyn FnMut(&[u8])) {
+        let _ = (tx, read);
+    }
+
     /// Says whether the machine has work to do for blocks that are still to come: [`StateMachine::prepare`].
     fn prepares(&self) -> bool {
         false

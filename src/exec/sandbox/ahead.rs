@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
+use crate::exec::sandbox::fetch::Fetch;
 use crate::exec::{BlockReader, PendingBlock};
 use crate::store::StoreError;
 
@@ -26,7 +27,7 @@ enum Reading {
     /// By whoever asks for a block.
     Here(Box<BlockReader>),
     /// By a thread, once the first block is asked for.
-    Due(Box<BlockReader>),
+    Due(Box<BlockReader>, Box<Fetch>),
     Apart(Apart),
     /// Nobody reads; only while one of these becomes another.
     Between,
@@ -39,10 +40,13 @@ struct Apart {
 }
 
 impl Ahead {
-    /// Starts with a reader, which is to work on a thread of its own or not.
-    pub(super) fn new(reader: BlockReader, works_apart: bool) -> Self {
+    /// Starts with a reader, which is to work on a thread of its own where there is something to fetch for its blocks.
+    pub(super) fn new(reader: BlockReader, apart: Option<Fetch>) -> Self {
         let reader = Box::new(reader);
-        let reading = if works_apart { Reading::Due(reader) } else { Reading::Here(reader) };
+        let reading = match apart {
+            Some(fetch) => Reading::Due(reader, Box::new(fetch)),
+            None => Reading::Here(reader),
+        };
         Self { ready: VecDeque::new(), reading }
     }
 
@@ -53,7 +57,7 @@ impl Ahead {
                 return next;
             }
             self.reading = match std::mem::replace(&mut self.reading, Reading::Between) {
-                Reading::Due(reader) => Apart::start(reader),
+                Reading::Due(reader, fetch) => Apart::start(reader, fetch),
                 Reading::Apart(apart) => match apart.receive() {
                     Some(lot) => {
                         self.ready.extend(lot);
@@ -74,10 +78,10 @@ impl Ahead {
 
 impl Apart {
     /// Starts a thread; without one, whoever asks for a block reads it.
-    fn start(reader: Box<BlockReader>) -> Reading {
+    fn start(reader: Box<BlockReader>, mut fetch: Box<Fetch>) -> Reading {
         let (hand, readers) = channel();
         let (sender, lots) = sync_channel(LOTS_MAX);
-        let body = move || readers.recv().ok().map(|reader| read(reader, &sender));
+        let body = move || readers.recv().ok().map(|reader| read(reader, &mut fetch, &sender));
         let Ok(thread) = std::thread::Builder::new().name("read".to_owned()).spawn(body) else {
             return Reading::Here(reader);
         };
@@ -109,7 +113,11 @@ impl Drop for Apart {
     }
 }
 
-fn read(mut reader: Box<BlockReader>, lots: &SyncSender<Vec<NextBlock>>) -> Box<BlockReader> {
+fn read(
+    mut reader: Box<BlockReader>,
+    fetch: &mut Fetch,
+    lots: &SyncSender<Vec<NextBlock>>,
+) -> Box<BlockReader> {
     loop {
         let (mut lot, mut bytes, mut has_ended) = (Vec::new(), 0usize, false);
         while bytes < LOT_BYTES && !has_ended {
@@ -123,6 +131,7 @@ fn read(mut reader: Box<BlockReader>, lots: &SyncSender<Vec<NextBlock>>) -> Box<
             }
             lot.push(next);
         }
+        fetch.read_for(lot.iter().filter_map(|next| next.as_ref().ok()?.as_ref()));
         if lots.send(lot).is_err() || has_ended {
             return reader;
         }

@@ -1,6 +1,7 @@
 //! The sandbox: rehearses the backlog above the checkpoint, and alone can make a [`Rehearsal`].
 
 mod ahead;
+mod fetch;
 mod rehearsal;
 mod sealing;
 
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use self::ahead::{Ahead, NextBlock};
+use self::fetch::Fetch;
 use self::rehearsal::RehearsalLimits;
 pub(crate) use self::rehearsal::{Rehearsal, lock};
 use self::sealing::Sealing;
@@ -186,7 +188,8 @@ impl Sandbox {
         }
         let reader = BlockReader::new(store, after, verdicts).until(end);
         brake.progress();
-        let blocks = Ahead::new(reader, works_apart);
+        let fetch = || Fetch::new(Arc::clone(executor.machine()), Arc::clone(state.below()));
+        let blocks = Ahead::new(reader, works_apart.then(fetch));
         let rehearsal = Arc::new(Mutex::new(rehearsal));
         let sealing = Sealing::new(Arc::clone(&rehearsal), limits, works_apart);
         Ok(Self {

@@ -27,7 +27,7 @@ use crate::codec::CodecError;
 use crate::event::Patch;
 use crate::machine::{
     BlockInput, BlockOutcome, CheckFailure, Context, ExecError, MachineVersion, OpenBlock,
-    PoisonPolicy, StateMachine,
+    PoisonPolicy, StateMachine, TxInput,
 };
 use crate::types::Bytes;
 
@@ -73,6 +73,12 @@ impl StateMachine for Ledger {
         let transfers = block.txs.iter().map(|tx| read_transfer(&tx.payload)).collect();
         Ok(Box::new(OpenLedger { block, transfers }))
     }
+
+    fn expected_reads(&self, tx: &TxInput, read: &mut dyn FnMut(&[u8])) {
+        if let Ok(transfer) = read_transfer(&tx.payload) {
+            name_accounts(&transfer, read);
+        }
+    }
 }
 
 /// A block whose payloads were read; a transfer that its bytes alone condemn is a refusal already.
@@ -112,11 +118,15 @@ impl OpenBlock for OpenLedger<'_> {
     fn declared_access(&self, index: usize, touch: &mut dyn FnMut(&[u8])) -> bool {
         let Some(transfer) = self.transfers.get(index) else { return false };
         if let Ok(transfer) = transfer {
-            touch(&account_key(transfer.from));
-            touch(&account_key(transfer.to));
+            name_accounts(transfer, touch);
         }
         true
     }
+}
+
+fn name_accounts(transfer: &Transfer, touch: &mut dyn FnMut(&[u8])) {
+    touch(&account_key(transfer.from));
+    touch(&account_key(transfer.to));
 }
 
 /// Applies the rules that need no state.

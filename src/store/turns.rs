@@ -156,7 +156,7 @@ mod tests {
                 (main.is_amid_batch(), ends(&main))
             });
             await_that("the other thread asks", || asks.load(Ordering::Acquire));
-            for _ in 0..1_000 {
+            for _ in 0..20_000 {
                 assert!(!other.is_finished(), "it was answered amid the batch");
                 yield_now();
             }
@@ -215,7 +215,7 @@ mod tests {
                 turns.stage(&second).and_then(|staged| staged.commit(&StateDigest::default()))
             });
             await_that("the other thread asks", || asks.load(Ordering::Acquire));
-            for _ in 0..1_000 {
+            for _ in 0..20_000 {
                 assert!(!other.is_finished(), "it did not wait");
                 yield_now();
             }

@@ -38,6 +38,17 @@ pub struct Disk {
 pub(crate) struct Inner {
     pub(crate) settings: Settings,
     state: Mutex<State>,
+    before_write: Mutex<Option<Hook>>,
+}
+
+/// What is called before something is done.
+#[derive(Clone)]
+struct Hook(Arc<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, text: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        text.write_str("Hook")
+    }
 }
 
 #[derive(Debug)]
@@ -67,7 +78,8 @@ impl Disk {
             levels: HashMap::new(),
             scratch_dirs: 0,
         };
-        let inner = Arc::new(Inner { settings, state: Mutex::new(state) });
+        let inner =
+            Arc::new(Inner { settings, state: Mutex::new(state), before_write: Mutex::default() });
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         disks().insert(number, Arc::clone(&inner));
         Self { number, inner }
@@ -106,6 +118,12 @@ impl Disk {
     /// Lets a call fail from now on, instead of any other fault.
     pub fn arm(&self, fault: Option<Fault>) {
         self.inner.state().fault = fault.map(|fault| Armed { fault, calls: 0, fired: 0 });
+    }
+
+    /// Calls a hook before each write of a file from now on, on the thread that writes. It may take its time and must not
+    /// panic: SQLite waits for it.
+    pub fn before_writes(&self, hook: impl Fn() + Send + Sync + 'static) {
+        *self.inner.before_write() = Some(Hook(Arc::new(hook)));
     }
 
     /// Returns how many calls of the fault's kind there were, and how many of them failed.
@@ -323,6 +341,10 @@ impl OpenFile {
     /// # Errors
     /// That of a fault.
     pub fn write(&self, bytes: &[u8], at: usize) -> io::Result<()> {
+        let hook = self.inner.before_write().clone();
+        if let Some(Hook(hook)) = hook {
+            hook();
+        }
         let op = Op::Write { node: self.node, at, bytes: bytes.into() };
         self.inner.state().change(Call::Write, op)
     }
@@ -400,6 +422,10 @@ impl OpenFile {
 }
 
 impl Inner {
+    fn before_write(&self) -> MutexGuard<'_, Option<Hook>> {
+        self.before_write.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,7 +4,7 @@
 //!
 //! | command | effect |
 //! | --- | --- |
-//! | `put KEY VALUE`, `delete KEY`, `add KEY NUMBER` | as the context's operation |
+//! | `put KEY VALUE`, `delete KEY`, `add KEY NUMBER`, `get KEY` | as the context's operation |
 //! | `refuse REASON` | the receipt is a refusal |
 //! | `poison REASON`, `panic REASON` | the execution fails so |
 //! | `transient NUMBER` | the first NUMBER attempts at this transaction fail and may pass; the next goes on |
@@ -198,7 +198,7 @@ impl Run<'_> {
                 let execution = self.probes.executions.fetch_add(1, Ordering::Relaxed);
                 context.put(rest.as_bytes(), execution.to_le_bytes())?;
             }
-            _ => write(verb, rest, context)?,
+            _ => touch(verb, rest, context)?,
         }
         Ok(None)
     }
@@ -223,12 +223,13 @@ impl Run<'_> {
     }
 }
 
-fn write(verb: &str, rest: &str, context: &mut Context<'_>) -> Result<(), ExecError> {
+fn touch(verb: &str, rest: &str, context: &mut Context<'_>) -> Result<(), ExecError> {
     let (key, value) = rest.split_once(' ').unwrap_or((rest, ""));
     match verb {
         "put" => context.put(key.as_bytes(), value.as_bytes()),
         "delete" => context.delete(key.as_bytes()),
         "add" => context.add(key.as_bytes(), number(value).into()),
+        "get" => context.get(key.as_bytes()).map(drop),
         _ => panic!("{verb:?} is no command of the faulty machine"),
     }
 }

@@ -102,6 +102,8 @@ mod nodes;
 #[cfg(test)]
 mod older;
 #[cfg(test)]
+mod overlap;
+#[cfg(test)]
 mod parallel;
 #[cfg(test)]
 mod parallel_recovery;

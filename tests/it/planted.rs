@@ -26,6 +26,10 @@ const KEPT_OUT: &str =
 const BUGS: &[(&str, &str)] = &[
     ("additions_lost", "executor::effects_and_receipts_come_out_in_order"),
     ("audit_skips_the_last_block", "audit::a_flipped_byte_in_a_block_row_is_named_by_its_column"),
+    (
+        "batch_left_by_a_stop_forgotten",
+        "overlap::a_stop_amid_a_second_execution_leaves_two_batches_to_the_next_recovery",
+    ),
     ("batch_loses_its_last_block", WAYS),
     ("block_digest_over_the_clock", "golden::what_is_written_is_what_was_released"),
     ("block_rows_in_a_transaction_of_their_own", POWER),
@@ -63,6 +67,10 @@ const BUGS: &[(&str, &str)] = &[
     ),
     ("net_keeps_the_first_value", WAYS),
     (
+        "next_batch_kept_after_a_difference",
+        "overlap::a_difference_ends_both_and_leaves_nothing_to_be_gone_on_with",
+    ),
+    (
         "no_checkpoint_before_the_first_acknowledgement",
         "power_loss_bugs::a_node_whose_creation_was_cut_short_is_made_durable_before_it_is_used",
     ),
@@ -88,8 +96,16 @@ const BUGS: &[(&str, &str)] = &[
         "quarantine::a_machine_that_gives_another_result_is_caught_by_executing_again",
     ),
     ("settlements_dropped", KEPT_OUT),
+    (
+        "uncommitted_rows_shown_to_all",
+        "overlap::a_batch_that_is_not_committed_is_shown_to_nobody_else",
+    ),
     ("verdict_not_logged", QUARANTINE),
     ("verdicts_not_applied", "resume::a_rehearsal_from_before_a_verdict_is_not_gone_on_with"),
+    (
+        "waiting_for_a_commit_counted",
+        "overlap::a_step_that_has_to_wait_for_a_commit_is_not_taken_for_one_that_hangs",
+    ),
     ("wal_not_renewed", ERRORS),
     ("wall_clock_orders", "node::ordered_blocks_are_confirmed_and_told_in_order_from_any_height"),
     (

@@ -101,10 +101,9 @@ impl Writer<'_> {
             batch.blocks.push(BlockWrite { row, body });
         }
         let net = net.into_iter().map(|(key, (before, after))| Change { key, before, after });
-        let net = ChangeSet::new(net.collect());
-        batch.state = net.writes().collect();
+        batch.net = ChangeSet::new(net.collect());
         let mut lanes = self.node.store.main().lanes()?;
-        lanes.apply(&net);
+        lanes.apply(&batch.net);
         self.node.store.stage(&batch)?.commit(&lanes)?;
         Ok(())
     }

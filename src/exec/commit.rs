@@ -209,8 +209,8 @@ impl Committer {
     fn write(&mut self, blocks: Vec<SealedBlock>) -> Result<(), CommitError> {
         let Some(first) = blocks.first().map(|block| block.order.height) else { return Ok(()) };
         let net = net_changes(&blocks).map_err(|error| self.store.main().codec(first, error))?;
-        let batch = self.assemble(blocks, &net);
-        let lanes = self.write_with(&batch, &net)?;
+        let batch = self.assemble(blocks, net);
+        let lanes = self.write_with(&batch)?;
         let last = batch.blocks.last().map(|block| block.row.clone());
         self.checkpoint = last.map(|row| BlockRow { state_digest: Some(lanes.digest()), ..row });
         self.lanes = lanes;
@@ -231,8 +231,8 @@ impl Committer {
     }
 
     /// Writes a batch while the state digest after it is computed beside, where that is worth a thread.
-    fn write_with(&self, batch: &Batch, net: &ChangeSet) -> Result<StateDigest, StoreError> {
-        let mut lanes = self.lanes.clone();
+    fn write_with(&self, batch: &Batch) -> Result<StateDigest, StoreError> {
+        let (mut lanes, net) = (self.lanes.clone(), &batch.net);
         if net.changes().len() < THREAD_CHANGES_MIN {
             lanes.apply(net);
             if planted!("changes_digested_twice") {
@@ -260,7 +260,7 @@ impl Committer {
         staged.commit(lanes)
     }
 
-    fn assemble(&self, blocks: Vec<SealedBlock>, net: &ChangeSet) -> Batch {
+    fn assemble(&self, blocks: Vec<SealedBlock>, net: ChangeSet) -> Batch {
         let committed = self.clock.now();
         let (received, ordered) = mempool_moves(&blocks);
         let quarantined = blocks.iter().flat_map(|block| block.quarantined.clone()).collect();
@@ -282,7 +282,7 @@ impl Committer {
         });
         Batch {
             blocks: written.collect(),
-            state: net.writes().collect(),
+            net,
             received,
             ordered,
             quarantined,

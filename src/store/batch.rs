@@ -3,19 +3,19 @@
 use rusqlite::Connection;
 
 use crate::fail_point::Point;
-use crate::state::StateDigest;
+use crate::state::{Change, ChangeSet, StateDigest};
 use crate::store::blocks::{self, BlockWrite, QuarantineWrite};
 use crate::store::connection::pass;
 use crate::store::{entries, quarantine, waiting};
-use crate::types::{Bytes, Seq};
+use crate::types::Seq;
 
 /// Blocks with their net effects: one transaction, one checkpoint.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// The blocks, ascending.
     pub blocks: Vec<BlockWrite>,
-    /// Net writes to the state, ascending by key; `None` deletes.
-    pub state: Vec<(Bytes, Option<Bytes>)>,
+    /// What they change in the state together.
+    pub net: ChangeSet,
     /// Transactions that join the confirmed mempool.
     pub received: Vec<Seq>,
     /// Transactions that leave it.
@@ -36,7 +36,7 @@ const ROWS: usize = 1_024;
 /// Rows that are written while nobody reads: a few milliseconds.
 pub(super) enum Stretch<'a> {
     Blocks(&'a [BlockWrite]),
-    State(&'a [(Bytes, Option<Bytes>)]),
+    State(&'a [Change]),
     Ordered(&'a [Seq]),
     Received(&'a [Seq]),
     Quarantine(&'a Batch),
@@ -49,7 +49,7 @@ impl Batch {
     pub(super) fn stretches(&self) -> impl Iterator<Item = Stretch<'_>> {
         let blocks = self.blocks.chunks(BLOCKS).map(Stretch::Blocks);
         let blocks = blocks.chain([Stretch::Passed(Point::CommitRows)]);
-        let state = self.state.chunks(ROWS).map(Stretch::State);
+        let state = self.net.changes().chunks(ROWS).map(Stretch::State);
         let state = state.chain([Stretch::Passed(Point::CommitState)]);
         let ordered = self.ordered.chunks(ROWS).map(Stretch::Ordered);
         let received = self.received.chunks(ROWS).map(Stretch::Received);
@@ -71,7 +71,7 @@ impl Stretch<'_> {
     pub(super) fn write(&self, sql: &Connection) -> rusqlite::Result<()> {
         match self {
             Self::Blocks(rows) => rows.iter().try_for_each(|block| blocks::insert(sql, block)),
-            Self::State(writes) => entries::write(sql, writes),
+            Self::State(changes) => entries::write(sql, changes),
             Self::Ordered(seqs) => waiting::write(sql, seqs, &[]),
             Self::Received(seqs) => waiting::write(sql, &[], seqs),
             Self::Quarantine(batch) => quarantine::write(sql, &batch.quarantined, &batch.settled),

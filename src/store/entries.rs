@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::state::Change;
 use crate::store::tag;
 use crate::types::{Bytes, encode_hex};
 
@@ -59,15 +60,15 @@ pub(super) fn visit_from(
     Ok(())
 }
 
-/// Writes and deletes entries.
-pub(super) fn write(sql: &Connection, writes: &[(Bytes, Option<Bytes>)]) -> rusqlite::Result<()> {
+/// Writes and deletes entries, as they are after changes.
+pub(super) fn write(sql: &Connection, changes: &[Change]) -> rusqlite::Result<()> {
     let mut put = sql.prepare_cached(
         "INSERT INTO state (key, value, tag) VALUES (?1, ?2, ?3) \
          ON CONFLICT (key) DO UPDATE SET value = excluded.value, tag = excluded.tag",
     )?;
     let mut delete = sql.prepare_cached("DELETE FROM state WHERE key = ?1")?;
-    for (key, value) in writes {
-        match value {
+    for Change { key, after, .. } in changes {
+        match after {
             Some(value) => put.execute(params![&**key, &**value, tag::of_entry(key, value)])?,
             None if planted!("deletions_dropped") => 0,
             None => delete.execute(params![&**key])?,

@@ -98,7 +98,7 @@ mod tests {
 
     use super::*;
     use crate::machine::MachineVersion;
-    use crate::state::StateRead as _;
+    use crate::state::{Change, ChangeSet, StateRead as _};
     use crate::store::file_system::FileSystem;
     use crate::types::{Bytes, Seq};
 
@@ -121,8 +121,9 @@ mod tests {
     }
 
     fn batch() -> Batch {
-        let state = (0..ROWS).map(|number| (key(number), Some(key(number)))).collect();
-        Batch { state, machine_version: 1, ..Batch::default() }
+        let change = |number| Change { key: key(number), before: None, after: Some(key(number)) };
+        let net = ChangeSet::new((0..ROWS).map(change).collect());
+        Batch { net, machine_version: 1, ..Batch::default() }
     }
 
     /// A batch whose last row cannot be written.

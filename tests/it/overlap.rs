@@ -11,7 +11,7 @@ use rewake::exec::{
 };
 use rewake::machine::{Registry, StateMachine as _};
 use rewake::plan::BatchLimits;
-use rewake::state::{StateDigest, StateRead as _};
+use rewake::state::{Change, ChangeSet, StateDigest, StateRead as _};
 use rewake::store::{Batch, DataDir, Repairs};
 use rewake::types::{Bytes, Seq, UnixMillis};
 use rewake_simdisk::{Call, Disk, Fault, FaultKind, Image, Lasting, Settings};
@@ -366,7 +366,7 @@ fn a_stop_while_both_go_on_leaves_everything_rehearsed_to_the_next_recovery() {
                 hold_first(seen);
                 match time_max {
                     None => signal.request(),
-                    Some(limit) => seen.until("the limit", || began.elapsed() > limit),
+                    Some(limit) => seen.until("the limit", || began.elapsed() > limit * 2),
                 }
             });
             options.stop = stop;
@@ -593,10 +593,13 @@ fn a_step_that_has_to_wait_for_a_commit_is_not_taken_for_one_that_hangs() {
 fn a_batch_that_is_not_committed_is_shown_to_nobody_else() {
     let node = faulty_node(&Faulty::default());
     let store = node.dir.open().expect("a node");
-    let entry =
-        |number: u32| (Bytes::from(number.to_be_bytes().as_slice()), Some(Bytes::default()));
-    let batch =
-        Batch { state: (0..3_000).map(entry).collect(), machine_version: 1, ..Batch::default() };
+    let change = |number: u32| Change {
+        key: Bytes::from(number.to_be_bytes().as_slice()),
+        before: None,
+        after: Some(Bytes::default()),
+    };
+    let net = ChangeSet::new((0..3_000).map(change).collect());
+    let batch = Batch { net, machine_version: 1, ..Batch::default() };
     let rows = || {
         let mut rows = 0;
         store.main().scan(&[], &mut |_, _| rows += 1).expect("a readable state");

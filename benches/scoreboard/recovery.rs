@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use rewake::audit::{AuditRange, audit};
 use rewake::exec::{
-    CommitMode, Examined, Executor, ExecutorSettings, NewEvent, Recovery, RecoveryOptions, Rulings,
-    examine,
+    CommitMode, Examined, Executor, ExecutorSettings, Gate, NewEvent, Recovery, RecoveryOptions,
+    Rulings, examine,
 };
 use rewake::machine::{BlockInput, Registry, TxInput};
 use rewake::plan::BatchLimits;
@@ -24,7 +24,7 @@ const REDO_BY_SECOND: f64 = 200_000.0;
 const DIRECT: BatchLimits = BatchLimits { txs_max: 200_000, bytes_max: 1 << 40 };
 
 /// What is measured, in this order.
-const SIDES: usize = 6;
+const SIDES: usize = 8;
 
 /// Measures each side in turn, and compares their medians.
 pub(crate) fn rows(settings: &Settings) -> Result<Vec<Row>> {
@@ -37,20 +37,26 @@ pub(crate) fn rows(settings: &Settings) -> Result<Vec<Row>> {
     for _ in 0..settings.repetitions {
         let place = tempfile::tempdir_in(scratch.path())?;
         let copy = |name: &str| copied(&template, &place.path().join(name));
-        let (restored, restore) = recover(&copy("restore")?, CommitMode::Restore)?;
+        let (restored, restore) = recover(&copy("restore")?, CommitMode::Restore, Gate::All)?;
         let begun = Instant::now();
         let audited =
             audit(&restored.store, &restored.machine, AuditRange::default(), &mut |_| {})?;
         let audit = begun.elapsed();
         ensure!(audited.findings.is_empty(), "the audit found {:?}", audited.findings);
-        let (again, reexecute) = recover(&copy("reexecute")?, CommitMode::Reexecute)?;
+        let (again, reexecute) = recover(&copy("reexecute")?, CommitMode::Reexecute, Gate::All)?;
+        let (gated, batches) = recover(&copy("batches")?, CommitMode::Restore, Gate::Batch)?;
+        let gated_again = copy("batches again")?;
+        let (gated_again, again_batches) =
+            recover(&gated_again, CommitMode::Reexecute, Gate::Batch)?;
         let node = examine(&copy("direct")?, &Registry::built_in(), Repairs::default())?;
         let (directly, digest) = direct::commit(&node, DIRECT)?;
         let (memory, state) = execute_in_memory(&blocks)?;
         let write = raw::write_state(&place.path().join("state.db"), state.entries())?;
-        digests.extend([restored.store.main().lanes()?.digest(), digest]);
-        digests.push(again.store.main().lanes()?.digest());
-        let seconds = [restore, reexecute, directly, memory, write, audit];
+        digests.push(digest);
+        for node in [restored, again, gated, gated_again] {
+            digests.push(node.store.main().lanes()?.digest());
+        }
+        let seconds = [restore, reexecute, batches, again_batches, directly, memory, write, audit];
         for (times, time) in times.iter_mut().zip(seconds) {
             times.push(time.as_secs_f64());
         }
@@ -64,7 +70,7 @@ pub(crate) fn rows(settings: &Settings) -> Result<Vec<Row>> {
 }
 
 fn compared(settings: &Settings, seconds: [f64; SIDES]) -> Vec<Row> {
-    let [restore, reexecute, directly, memory, write, audit] = seconds;
+    let [restore, reexecute, batches, again_batches, directly, memory, write, audit] = seconds;
     let floor = memory.max(write);
     let rate = |seconds: f64| settings.transfers as f64 / seconds;
     let seconds = |name, ours, theirs, limit| Row::new(name, ours, theirs, "s", limit);
@@ -86,6 +92,13 @@ fn compared(settings: &Settings, seconds: [f64; SIDES]) -> Vec<Row> {
         ),
         seconds("both phases, restore, against no rehearsal", restore, directly, most(1.15)),
         seconds("both phases, reexecute, against no rehearsal", reexecute, directly, most(1.6)),
+        seconds("restore with a gate for each batch, against one for all", batches, restore, None),
+        seconds(
+            "reexecute with a gate for each batch, against one for all",
+            again_batches,
+            reexecute,
+            None,
+        ),
         seconds("audit of what was confirmed, against recovery", audit, restore, most(1.0)),
     ]
 }
@@ -109,14 +122,18 @@ pub(crate) fn copied(from: &DataDir, to: &Path) -> Result<DataDir> {
 }
 
 /// Recovers a node, from its opening on.
-pub(crate) fn recover(dir: &DataDir, commit: CommitMode) -> Result<(Examined, Duration)> {
+pub(crate) fn recover(
+    dir: &DataDir,
+    commit: CommitMode,
+    gate: Gate,
+) -> Result<(Examined, Duration)> {
     let started = Instant::now();
     let node = examine(dir, &Registry::built_in(), Repairs::default())?;
-    let options = RecoveryOptions { commit, ..RecoveryOptions::default() };
+    let options = RecoveryOptions { commit, gate, ..RecoveryOptions::default() };
     let (node, report) = Recovery::new(node, options).run()?;
     let took = started.elapsed();
     eprintln!(
-        "  {commit:?}: rehearse {} ms, commit {} ms in {} batches, all {} ms, peak {} MiB",
+        "  {commit:?}, gate {gate:?}: rehearse {} ms, commit {} ms in {} batches, all {} ms, peak {} MiB",
         report.rehearse_ms,
         report.commit_ms,
         report.batches,

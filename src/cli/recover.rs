@@ -275,8 +275,10 @@ fn times(report: &Report) -> String {
         0 => String::new(),
         _ => format!("; {retries} attempts were repeated"),
     };
+    let at_once =
+        if rehearse_ms.saturating_add(*commit_ms) > *wall_ms { ", partly at once" } else { "" };
     format!(
-        "{wall_ms} ms, of which {rehearse_ms} rehearsing and {commit_ms} committing{resumed}{repeated}"
+        "{wall_ms} ms, of which {rehearse_ms} rehearsing and {commit_ms} committing{at_once}{resumed}{repeated}"
     )
 }
 

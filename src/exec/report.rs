@@ -100,7 +100,7 @@ pub struct Report {
     pub commit_mode: CommitMode,
     /// When they were.
     pub gate: Gate,
-    /// Milliseconds spent in rehearsing.
+    /// Milliseconds spent in rehearsing. With a gate for each batch, another one may be committed meanwhile.
     pub rehearse_ms: u64,
     /// Milliseconds spent in committing.
     pub commit_ms: u64,

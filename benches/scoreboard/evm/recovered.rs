@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use rewake::exec::{CommitMode, Intake, NewEvent, SystemClock, examine};
+use rewake::exec::{CommitMode, Gate, Intake, NewEvent, SystemClock, examine};
 use rewake::import::eth::{EthBlock, WitnessChain};
 use rewake::machine::Registry;
 use rewake::state::{MemoryState, StateDigest};
@@ -31,7 +31,7 @@ pub(crate) fn rows(settings: &Settings) -> Result<Vec<Row>> {
     for _ in 0..settings.block_repetitions {
         let place = tempfile::tempdir_in(scratch.path())?;
         let node = copied(&template, &place.path().join("node"))?;
-        let (node, recovery) = recover(&node, CommitMode::Restore)?;
+        let (node, recovery) = recover(&node, CommitMode::Restore, Gate::All)?;
         let found = node.store.main().lanes()?.digest();
         ensure!(found == expected, "the recovered state is {found}, in memory it was {expected}");
         let (senders, execution) = sequentially(&contest)?;

@@ -247,7 +247,11 @@ fn commands(numbers: &mut Numbers) -> String {
             9 => format!("copy c{c} seen{b}; delete c{c}"),
             10 => format!("put k{a} k{b}; refuse-if k{a} k{b}"),
             _ => {
-                let verb = ["poison-if", "panic-if", "stuck-if"][numbers.0 as usize % 3];
+                let verb = match numbers.below(3) {
+                    0 => "poison-if",
+                    1 => "panic-if",
+                    _ => "stuck-if",
+                };
                 format!("put k{a} bad; {verb} k{a} bad")
             }
         });

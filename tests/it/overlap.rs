@@ -9,6 +9,7 @@ use rewake::exec::{
     Clock, CommitMode, ExecutorSettings, Gate, HaltCause, Intake, NewEvent, Outcome, Recovery,
     RecoveryLimits, RecoveryOptions, Report, Scheduling, examine,
 };
+use rewake::generate::Workload;
 use rewake::machine::{Registry, StateMachine as _};
 use rewake::plan::BatchLimits;
 use rewake::state::{Change, ChangeSet, StateDigest, StateRead as _};
@@ -18,7 +19,7 @@ use rewake_simdisk::{Call, Disk, Fault, FaultKind, Image, Lasting, Settings};
 
 use crate::determinism::Whole;
 use crate::faulty::Faulty;
-use crate::nodes::Node;
+use crate::nodes::{Node, fill};
 use crate::scripted::{
     Numbers, StillClock, await_unlocked, blocks, faulty_node, options, ordered, receipts, script,
     seq, state,
@@ -146,15 +147,16 @@ fn hold_first(seen: &Seen) {
     }
 }
 
-/// Blocks of one transaction each, of which one may be another.
-fn backlog(usual: &str, odd: Option<(u8, &str)>) -> Vec<NewEvent> {
-    let text = |number: u8| odd.filter(|(at, _)| *at == number).map_or(usual, |(_, text)| text);
+/// Blocks of one transaction each, of which some may be others.
+fn backlog(usual: &str, odd: &[(u8, &str)]) -> Vec<NewEvent> {
+    let text =
+        |number: u8| odd.iter().find(|(at, _)| *at == number).map_or(usual, |(_, text)| text);
     let block =
         |number| [script(number + 1, text(number)), ordered(number.into(), "", &[number + 1])];
     (0..BLOCKS).flat_map(block).collect()
 }
 
-fn faulty(usual: &str, odd: Option<(u8, &str)>) -> (Node, Faulty) {
+fn faulty(usual: &str, odd: &[(u8, &str)]) -> (Node, Faulty) {
     let machine = Faulty::default();
     let node = faulty_node(&machine);
     node.append(backlog(usual, odd));
@@ -191,7 +193,7 @@ fn halted(report: &Report) -> (HaltCause, &str) {
 #[test]
 fn a_batch_is_rehearsed_while_the_one_before_it_is_committed() {
     for way in WAYS {
-        let (node, _) = faulty("add n 1", None);
+        let (node, _) = faulty("add n 1", &[]);
         let expected = plainly(&node.copy()).1;
         let total = u64::from(BLOCKS);
         // A commit goes on only when a block of the next batch is rehearsed.
@@ -245,7 +247,11 @@ fn commands(numbers: &mut Numbers) -> String {
             9 => format!("copy c{c} seen{b}; delete c{c}"),
             10 => format!("put k{a} k{b}; refuse-if k{a} k{b}"),
             _ => {
-                let verb = ["poison-if", "panic-if", "stuck-if"][numbers.0 as usize % 3];
+                let verb = match numbers.below(3) {
+                    0 => "poison-if",
+                    1 => "panic-if",
+                    _ => "stuck-if",
+                };
                 format!("put k{a} bad; {verb} k{a} bad")
             }
         });
@@ -273,7 +279,11 @@ fn overlapped_batches_give_the_history_of_one_thread() {
         let (report, expected) = plainly(&template.copy());
         assert_eq!(report.outcome, Outcome::RecoveredWithQuarantine, "{report:?}");
         assert!(report.counts.quarantined > 2 && report.counts.rejected > 0, "{report:?}");
-        for way in WAYS {
+        // Room for all that a batch writes, for a part of it, for nothing.
+        let ways = [CommitMode::Restore, CommitMode::Reexecute]
+            .into_iter()
+            .flat_map(|commit| [0, 300, 600, 1_200, PLENTY].map(|memory| (commit, memory)));
+        for way in ways {
             for txs_max in [1, 2, 3, 7] {
                 for records_access in [true, false] {
                     let name = format!("{seed} {way:?} {txs_max} {records_access}");
@@ -296,6 +306,36 @@ fn overlapped_batches_give_the_history_of_one_thread() {
 }
 
 #[test]
+fn batches_of_many_stretches_are_read_above_while_they_are_written() {
+    let workload = Workload {
+        accounts: 5_000,
+        transfers: 9_000,
+        block_txs: 300,
+        skew_percent: 20,
+        ..Workload::default()
+    };
+    let template = Node::ledger();
+    fill(&template, &workload);
+    let (report, expected) = plainly(&template.copy());
+    assert_eq!(report.outcome, Outcome::Recovered, "{report:?}");
+    for way in WAYS {
+        for memory_bytes in [way.1, 400_000] {
+            let name = format!("{way:?} {memory_bytes}");
+            let node = template.copy();
+            let (mut options, seen) = overlapped(1_500, (way.0, memory_bytes), |seen| {
+                let next = seen.committed() + 7;
+                seen.until("the next batch", || seen.rehearsed() >= next.min(30));
+            });
+            options.executor.records_access = false;
+            let report = node.recover_with(options);
+            assert_eq!(report.outcome, Outcome::Recovered, "{name}: {report:?}");
+            seen.check(3, &name);
+            assert_eq!(whole(&node), expected, "{name}");
+        }
+    }
+}
+
+#[test]
 fn a_step_that_hangs_while_the_batch_before_is_committed_gets_its_verdict() {
     for (verb, commit, memory_bytes, records_access) in [
         ("spin", CommitMode::Restore, 0, true),
@@ -306,8 +346,8 @@ fn a_step_that_hangs_while_the_batch_before_is_committed_gets_its_verdict() {
         ("runaway", CommitMode::Restore, 0, false),
     ] {
         let name = format!("{verb} {commit:?} {memory_bytes} {records_access}");
-        let (node, machine) = faulty("add n 1; put last 1", Some((3, &format!("put z 9; {verb}"))));
-        let twin = faulty("add n 1; put last 1", Some((3, "poison no"))).0;
+        let (node, machine) = faulty("add n 1; put last 1", &[(3, &format!("put z 9; {verb}"))]);
+        let twin = faulty("add n 1; put last 1", &[(3, "poison no")]).0;
         let without = plainly(&twin).0;
         let probes = Arc::clone(&machine.probes);
         let (mut options, seen) = overlapped(2, (commit, memory_bytes), move |seen| {
@@ -348,7 +388,7 @@ fn check_gone_on(
     for number in 0..BLOCKS {
         assert_eq!(machine.probes.attempts(tx(number)), executions, "{name}: block {number}");
     }
-    let expected = plainly(&faulty("add n 1", None).0).0;
+    let expected = plainly(&faulty("add n 1", &[]).0).0;
     assert_eq!(report.state_digest, expected.state_digest, "{name}");
     assert!(!node.dir.file("sandbox.db").exists(), "{name}");
 }
@@ -358,12 +398,13 @@ fn a_stop_while_both_go_on_leaves_everything_rehearsed_to_the_next_recovery() {
     for way in WAYS {
         for time_max in [None, Some(Duration::from_millis(300))] {
             let name = format!("{way:?} {time_max:?}");
-            let case = faulty("add n 1", None);
-            let began = Instant::now();
+            let case = faulty("add n 1", &[]);
             let stop = rewake::exec::StopSignal::default();
             let signal = stop.clone();
             let (mut options, seen) = overlapped(2, way, move |seen| {
                 hold_first(seen);
+                // The limit counts from before.
+                let began = Instant::now();
                 match time_max {
                     None => signal.request(),
                     Some(limit) => seen.until("the limit", || began.elapsed() > limit * 2),
@@ -390,7 +431,7 @@ fn a_stop_while_both_go_on_leaves_everything_rehearsed_to_the_next_recovery() {
 fn a_stop_amid_a_second_execution_leaves_two_batches_to_the_next_recovery() {
     for memory_bytes in [0, PLENTY] {
         let way = (CommitMode::Reexecute, memory_bytes);
-        let (node, machine) = faulty("wait; add n 1", None);
+        let (node, machine) = faulty("wait; add n 1", &[]);
         let (options, seen) = overlapped(2, way, |_| {});
         let (stop, other) = (options.stop.clone(), Arc::clone(&seen));
         machine.probes.on_wait(move |seq| {
@@ -415,7 +456,7 @@ fn a_stop_at_any_notice_of_two_threads_is_gone_on_from() {
     for way in WAYS {
         for notice in 1..=2 * u64::from(BLOCKS) {
             let name = format!("{way:?} {notice}");
-            let case = faulty("add n 1", None);
+            let case = faulty("add n 1", &[]);
             let (options, seen) = overlapped(2, way, |_| {});
             let told = Arc::new(AtomicU64::new(0));
             let (one, other) = (Arc::clone(&told), told);
@@ -439,8 +480,8 @@ fn a_stop_at_any_notice_of_two_threads_is_gone_on_from() {
 fn a_stop_gives_up_on_a_hanging_step_and_the_batch_before_it_is_committed() {
     for way in [WAYS[0], WAYS[3]] {
         let name = format!("{way:?}");
-        let (node, machine) = faulty("add n 1", Some((3, "runaway; add n 1")));
-        let expected = plainly(&faulty("add n 1", None).0).0;
+        let (node, machine) = faulty("add n 1", &[(3, "runaway; add n 1")]);
+        let expected = plainly(&faulty("add n 1", &[]).0).0;
         let (probes, stop) = (Arc::clone(&machine.probes), rewake::exec::StopSignal::default());
         let signal = stop.clone();
         let (mut options, seen) = overlapped(2, way, move |seen| {
@@ -463,7 +504,7 @@ fn a_stop_gives_up_on_a_hanging_step_and_the_batch_before_it_is_committed() {
 fn a_difference_ends_both_and_leaves_nothing_to_be_gone_on_with() {
     for memory_bytes in [0, PLENTY] {
         let way = (CommitMode::Reexecute, memory_bytes);
-        let (node, machine) = faulty("add n 1", Some((2, "wait; differ k")));
+        let (node, machine) = faulty("add n 1", &[(2, "wait; differ k")]);
         let (options, seen) = overlapped(2, way, |_| {});
         let other = Arc::clone(&seen);
         machine.probes.on_wait(move |_| {
@@ -486,6 +527,31 @@ fn a_difference_ends_both_and_leaves_nothing_to_be_gone_on_with() {
     }
 }
 
+#[test]
+fn a_difference_is_told_although_a_later_step_hangs() {
+    for memory_bytes in [0, PLENTY] {
+        let way = (CommitMode::Reexecute, memory_bytes);
+        let odd = [(2, "wait; differ k"), (5, "runaway")];
+        let (node, machine) = faulty("add n 1", &odd);
+        let (mut options, seen) = overlapped(2, way, |_| {});
+        options.step_time_max = STEP_TIME_MAX;
+        let (other, probes) = (Arc::clone(&seen), Arc::clone(&machine.probes));
+        machine.probes.on_wait(move |_| {
+            if other.rehearsed() > 2 {
+                other.until("the step that hangs", || probes.attempts(tx(5)) > 0);
+            }
+        });
+        let report = node.recover_with(options);
+        seen.check(1, "differs");
+        let found = (halted(&report).0, report.blocks, report.log_head_seq);
+        assert_eq!(found, (HaltCause::Difference, 2, 18), "{memory_bytes}: no verdict: {report:?}");
+        machine.probes.release();
+        await_unlocked(&node);
+        assert!(!node.dir.file("sandbox.db").exists(), "{memory_bytes}: it would be gone on with");
+        assert_eq!(blocks(&node.dir.open().expect("a node")).len(), 2, "{memory_bytes}");
+    }
+}
+
 /// A node of the backlog on a simulated disk.
 fn on_disk(machine: &Faulty, events: Vec<NewEvent>) -> (Arc<Disk>, DataDir, Registry) {
     let disk = Disk::new(Image::default(), Settings::default());
@@ -503,7 +569,7 @@ fn a_commit_that_fails_while_the_next_batch_is_rehearsed_is_recovered_from() {
     for way in WAYS {
         for kind in [FaultKind::Full, FaultKind::IoDropping] {
             let name = format!("{way:?} {kind:?}");
-            let (disk, dir, registry) = on_disk(&Faulty::default(), backlog("add n 1", None));
+            let (disk, dir, registry) = on_disk(&Faulty::default(), backlog("add n 1", &[]));
             let recover = |options| {
                 let node = examine(&dir, &registry, Repairs::default()).expect("a sound node");
                 Recovery::new(node, options).run()
@@ -533,14 +599,14 @@ fn a_commit_that_fails_while_the_next_batch_is_rehearsed_is_recovered_from() {
 
 /// The state after the backlog, undisturbed.
 fn plainly_on_disk() -> [rewake::types::Digest; 2] {
-    plainly(&faulty("add n 1", None).0).1.state
+    plainly(&faulty("add n 1", &[]).0).1.state
 }
 
 #[test]
 fn what_a_batch_wrote_is_read_while_its_commit_is_written_to_the_disk() {
     for way in WAYS {
         let name = format!("{way:?}");
-        let (disk, dir, registry) = on_disk(&Faulty::default(), backlog("add n 1; get n", None));
+        let (disk, dir, registry) = on_disk(&Faulty::default(), backlog("add n 1; get n", &[]));
         let (options, seen) = overlapped(2, way, |_| {});
         let (other, writes) = (Arc::clone(&seen), AtomicU64::new(0));
         disk.before_writes(move || {
@@ -559,7 +625,7 @@ fn what_a_batch_wrote_is_read_while_its_commit_is_written_to_the_disk() {
 #[test]
 fn a_step_that_has_to_wait_for_a_commit_is_not_taken_for_one_that_hangs() {
     let machine = Faulty::default();
-    let events = backlog("add n 1", Some((3, "wait; get fresh; add n 1")));
+    let events = backlog("add n 1", &[(3, "wait; get fresh; add n 1")]);
     let (disk, dir, registry) = on_disk(&machine, events);
     let (mut options, seen) = overlapped(2, WAYS[1], hold_first);
     options.step_time_max = STEP_TIME_MAX;

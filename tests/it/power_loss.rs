@@ -404,7 +404,12 @@ fn a_story_survives_every_error_of_the_disk() {
     let mut teller = Teller::new(&creation, Settings::default(), &mut tally);
     teller.refuse(&none, before, amount);
     teller.refuse_recoveries(&none, before, amount);
-    let others = [(stories::appends(), 0), (stories::mixed(), 0), (stories::verdict(), 1)];
+    let others = [
+        (stories::appends(), 0),
+        (stories::mixed(), 0),
+        (stories::verdict(), 1),
+        (stories::beside(), 1),
+    ];
     for (story, steps) in others {
         let (base, before) = story.prepare(steps);
         let mut teller = Teller::new(&story, Settings::default(), &mut tally);

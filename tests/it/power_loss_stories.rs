@@ -1,6 +1,6 @@
 //! What nodes do in their lives on simulated disks.
 
-use rewake::exec::{CommitMode, Gate, NewEvent, RecoveryOptions};
+use rewake::exec::{CommitMode, Gate, NewEvent, RecoveryOptions, Scheduling};
 use rewake::generate::Workload;
 use rewake::machine::{MachineVersion, Registry, StateMachine as _};
 use rewake::plan::BatchLimits;
@@ -45,6 +45,19 @@ fn twice_by_batch() -> RecoveryOptions {
 
 fn twice_spilling() -> RecoveryOptions {
     RecoveryOptions { commit: CommitMode::Reexecute, ..spilling() }
+}
+
+/// One block a batch, each rehearsed while the one before it is committed. The rehearsal writes nothing, so that what
+/// the disk is told comes in one order.
+fn overlapped() -> RecoveryOptions {
+    let mut options = RecoveryOptions { gate: Gate::Batch, ..singly() };
+    options.executor.workers = 2;
+    options.executor.scheduling = Scheduling::Parallel;
+    options
+}
+
+fn twice_overlapped() -> RecoveryOptions {
+    RecoveryOptions { commit: CommitMode::Reexecute, ..overlapped() }
 }
 
 /// A text of so many letters.
@@ -103,7 +116,16 @@ pub fn recoveries() -> Vec<Story> {
         story("restore with a sandbox by batch", spilling_by_batch, steps()),
         story("reexecute by batch", twice_by_batch, steps()),
         story("reexecute with a sandbox", twice_spilling, steps()),
+        beside(),
+        story("reexecute beside the rehearsal", twice_overlapped, steps()),
     ]
+}
+
+/// A backlog is recovered, each block while the next is rehearsed.
+pub fn beside() -> Story {
+    let steps =
+        vec![Step::Append(blocks(0..4)), Step::Recover, Step::Append(vec![script(99, "put w 1")])];
+    story("restore beside the rehearsal", overlapped, steps)
 }
 
 /// A node logs, recovers, logs more and recovers again.

@@ -114,10 +114,13 @@ impl PaperNode {
     /// Makes a node whose log is a file.
     pub fn with_journal(fault: Fault, path: &Path) -> Self {
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        let log = text.lines().map(|line| serde_json::from_str(line).expect("a transfer"));
+        // A kill may have torn the last line, which was not acknowledged then.
+        let whole = text.rfind('\n').map_or("", |end| text.split_at(end + 1).0);
+        let log = whole.lines().map(|line| serde_json::from_str(line).expect("a transfer"));
         let log = log.collect();
-        let journal = OpenOptions::new().create(true).append(true).open(path);
-        Self::new(fault, Some(journal.expect("a journal")), log)
+        let journal = OpenOptions::new().create(true).append(true).open(path).expect("a journal");
+        journal.set_len(whole.len() as u64).expect("a journal");
+        Self::new(fault, Some(journal), log)
     }
 
     fn new(fault: Fault, journal: Option<File>, log: Vec<Transfer>) -> Self {

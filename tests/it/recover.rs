@@ -26,11 +26,13 @@ fn every_way_of_recovering_gives_one_state() {
                 let node = Node::ledger();
                 fill(&node, &workload());
                 let batch = BatchLimits { txs_max, ..BatchLimits::default() };
+                // Batches of the size that is said, however long the rehearsal takes.
                 let options = RecoveryOptions {
                     commit,
                     gate,
                     batch,
                     memory_bytes,
+                    pace: None,
                     ..RecoveryOptions::default()
                 };
                 let report = node.recover_with(options);

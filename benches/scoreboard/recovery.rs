@@ -37,25 +37,26 @@ pub(crate) fn rows(settings: &Settings) -> Result<Vec<Row>> {
     for _ in 0..settings.repetitions {
         let place = tempfile::tempdir_in(scratch.path())?;
         let copy = |name: &str| copied(&template, &place.path().join(name));
-        let (restored, restore) = recover(&copy("restore")?, CommitMode::Restore, Gate::All)?;
+        let (node, restore) = recover(&copy("restore")?, CommitMode::Restore, Gate::All)?;
         let begun = Instant::now();
-        let audited =
-            audit(&restored.store, &restored.machine, AuditRange::default(), &mut |_| {})?;
+        let audited = audit(&node.store, &node.machine, AuditRange::default(), &mut |_| {})?;
         let audit = begun.elapsed();
         ensure!(audited.findings.is_empty(), "the audit found {:?}", audited.findings);
-        let (again, reexecute) = recover(&copy("reexecute")?, CommitMode::Reexecute, Gate::All)?;
-        let (gated, batches) = recover(&copy("batches")?, CommitMode::Restore, Gate::Batch)?;
-        let gated_again = copy("batches again")?;
-        let (gated_again, again_batches) =
-            recover(&gated_again, CommitMode::Reexecute, Gate::Batch)?;
+        digests.push(node.store.main().lanes()?.digest());
+        drop(node);
+        let mut timed = |name: &str, commit, gate| -> Result<Duration> {
+            let (node, time) = recover(&copy(name)?, commit, gate)?;
+            digests.push(node.store.main().lanes()?.digest());
+            Ok(time)
+        };
+        let reexecute = timed("reexecute", CommitMode::Reexecute, Gate::All)?;
+        let batches = timed("batches", CommitMode::Restore, Gate::Batch)?;
+        let again_batches = timed("batches again", CommitMode::Reexecute, Gate::Batch)?;
         let node = examine(&copy("direct")?, &Registry::built_in(), Repairs::default())?;
         let (directly, digest) = direct::commit(&node, DIRECT)?;
         let (memory, state) = execute_in_memory(&blocks)?;
         let write = raw::write_state(&place.path().join("state.db"), state.entries())?;
         digests.push(digest);
-        for node in [restored, again, gated, gated_again] {
-            digests.push(node.store.main().lanes()?.digest());
-        }
         let seconds = [restore, reexecute, batches, again_batches, directly, memory, write, audit];
         for (times, time) in times.iter_mut().zip(seconds) {
             times.push(time.as_secs_f64());

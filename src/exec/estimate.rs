@@ -84,14 +84,14 @@ impl Estimate {
 }
 
 /// Rehearsed blocks, the state above the checkpoint and a cache of what lies below have the budget each; a batch is held
-/// as bytes and as net changes, which take six times as much where every change is of a key of its own.
+/// as bytes and as net changes, which take seven times as much where every change is of a key of its own.
 fn memory(options: &RecoveryOptions) -> u64 {
     let budget = crate::codec::count(options.memory_bytes);
     let shares = match options.commit {
         CommitMode::Restore => 3,
         CommitMode::Reexecute => 4,
     };
-    let batch = options.batch_bytes_max().saturating_mul(7);
+    let batch = options.batch_bytes_max().saturating_mul(8);
     budget.saturating_mul(shares).saturating_add(batch).saturating_add(MEMORY_BYTES)
 }
 

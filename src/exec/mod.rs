@@ -28,6 +28,7 @@ mod recover;
 mod reexecute;
 mod rehearsed;
 mod report;
+mod rest;
 mod resume;
 mod retry;
 mod room;

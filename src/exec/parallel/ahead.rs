@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::attempt::{Ahead, AtItsTurn, Attempt};
+use super::cost;
 use super::queue::{Queue, State, Turn};
 use super::versions::{Found, Versions};
 use crate::exec::steps::{Job, Run, number};
@@ -39,10 +40,8 @@ pub(super) fn execute(
         let (pool, threads) = (run.job.executor.pool(), run.job.threads);
         let led = pool.run(threads, help, || board.lead(&mut above));
         let Tally { time, .. } = led?;
-        let costs = run.job.executor.costs();
-        // A tenth has to be won, since what several threads execute takes each of them a little longer.
-        let pays = began.elapsed().saturating_mul(10) < time.saturating_mul(9);
-        costs.paid(pays, run.job.input.txs.len());
+        let paid = cost::wins(began.elapsed(), time);
+        run.job.executor.costs().paid(paid, run.job.input.txs.len());
         above.into_above()
     };
     run.adopt(above);

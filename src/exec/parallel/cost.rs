@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::rest::Rest;
+use super::rest::RestOfBlocks;
 use crate::codec::count;
 use crate::exec::Scheduling;
 
@@ -72,15 +72,21 @@ pub(super) fn pays(shares: &[usize]) -> bool {
     largest.saturating_mul(5) <= all.saturating_mul(4)
 }
 
+/// Says whether a tenth was won on what would have been taken in order: what several threads execute takes each of them a
+/// little longer.
+pub(super) fn wins(time: Duration, in_order: Duration) -> bool {
+    time.saturating_mul(10) < in_order.saturating_mul(9)
+}
+
 /// What blocks have cost so far. It changes how the next ones are executed, never what they give.
 #[derive(Debug, Default)]
 pub(in crate::exec) struct Costs {
     /// Nanoseconds of a transaction in order, in the mean of the last ones; zero where nobody knows.
     nanos_per_tx: AtomicU64,
     /// Blocks that are executed in order, because parallelism did not pay lately.
-    rest: Rest,
+    rest: RestOfBlocks,
     /// Blocks during which the next one is not foreseen.
-    foresight_rest: Rest,
+    foresight_rest: RestOfBlocks,
 }
 
 impl Costs {
@@ -102,12 +108,9 @@ impl Costs {
         self.nanos_per_tx().is_some_and(is_long)
     }
 
-    /// Says whether transactions that took so long together would have taken a tenth longer in order.
+    /// Says whether transactions that took so long together won on what they would have taken in order.
     pub(super) fn beats_order(&self, time: Duration, txs: usize) -> bool {
-        let in_order = self.nanos_per_tx().map(|nanos| nanos.saturating_mul(count(txs)));
-        in_order.is_none_or(|nanos| {
-            time.saturating_mul(10) < Duration::from_nanos(nanos).saturating_mul(9)
-        })
+        self.nanos_per_tx().is_none_or(|nanos| wins(time, work(nanos, txs)))
     }
 
     /// Says whether this block, of so many transactions, is one that rests; counts it if so.

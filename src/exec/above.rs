@@ -88,9 +88,9 @@ impl Spill {
         self.abandoned.load(Ordering::Relaxed)
     }
 
-    /// Closes the database and deletes it, where there is one.
+    /// Takes the database away for good and deletes it, where there is one: whoever still fills it must not make another.
     pub(crate) fn remove(&self) -> Result<(), StoreError> {
-        let Some(database) = self.held().database.take() else { return Ok(()) };
+        let Some(database) = self.abandon() else { return Ok(()) };
         drop(database);
         self.store.drop_sandbox()
     }
@@ -108,8 +108,8 @@ pub(crate) struct AboveCheckpoint {
     written: KeyMap<Option<Bytes>>,
     /// What was written before, and need not be committed yet.
     handed_out: KeyMap<Option<Bytes>>,
-    /// Bytes of both.
-    bytes: usize,
+    written_bytes: usize,
+    handed_out_bytes: usize,
     spilled: Spilled,
     bytes_max: usize,
 }
@@ -132,7 +132,8 @@ impl AboveCheckpoint {
             spill,
             written: KeyMap::default(),
             handed_out: KeyMap::default(),
-            bytes: 0,
+            written_bytes: 0,
+            handed_out_bytes: 0,
             spilled: Spilled::Nothing,
             bytes_max: memory_bytes,
         }
@@ -150,20 +151,21 @@ impl AboveCheckpoint {
             let added = entry_bytes(&change.key, change.after.as_ref());
             if let Some(held) = self.written.get_mut(&change.key) {
                 let freed = entry_bytes(&change.key, held.as_ref());
-                self.bytes = self.bytes.saturating_add(added).saturating_sub(freed);
+                self.written_bytes = self.written_bytes.saturating_add(added).saturating_sub(freed);
                 held.clone_from(&change.after);
             } else {
-                self.bytes = self.bytes.saturating_add(added);
+                self.written_bytes = self.written_bytes.saturating_add(added);
                 self.written.insert(change.key.clone(), change.after.clone());
             }
         }
-        if self.bytes > self.bytes_max {
+        if self.written_bytes.saturating_add(self.handed_out_bytes) > self.bytes_max {
             // The later of two values last: it stays.
             let entries = self.handed_out.iter().chain(&self.written);
             self.spill.write(|database| database.add_overlay(entries))?;
             self.handed_out.clear();
             self.written.clear();
-            (self.bytes, self.spilled) = (0, Spilled::Written);
+            (self.written_bytes, self.handed_out_bytes) = (0, 0);
+            self.spilled = Spilled::Written;
         }
         Ok(())
     }
@@ -171,6 +173,7 @@ impl AboveCheckpoint {
     /// Takes note that the blocks so far are handed out to be committed. Those before them are committed.
     pub(crate) fn hand_out(&mut self) {
         self.handed_out = std::mem::take(&mut self.written);
+        self.handed_out_bytes = std::mem::take(&mut self.written_bytes);
         if self.spilled == Spilled::Written {
             self.spilled = Spilled::HandedOut;
         }
@@ -183,9 +186,7 @@ impl AboveCheckpoint {
             self.below.forget();
             self.spilled = Spilled::Nothing;
         }
-        let entries = self.handed_out.iter();
-        let freed: usize = entries.map(|(key, value)| entry_bytes(key, value.as_ref())).sum();
-        self.bytes = self.bytes.saturating_sub(freed);
+        self.handed_out_bytes = 0;
         self.below.committed(std::mem::take(&mut self.handed_out));
         Ok(())
     }

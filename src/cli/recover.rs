@@ -275,11 +275,14 @@ fn times(report: &Report) -> String {
         0 => String::new(),
         _ => format!("; {retries} attempts were repeated"),
     };
+    let phases = phases(*wall_ms, *rehearse_ms, *commit_ms);
+    format!("{phases}{resumed}{repeated}")
+}
+
+fn phases(wall_ms: u64, rehearse_ms: u64, commit_ms: u64) -> String {
     let at_once =
-        if rehearse_ms.saturating_add(*commit_ms) > *wall_ms { ", partly at once" } else { "" };
-    format!(
-        "{wall_ms} ms, of which {rehearse_ms} rehearsing and {commit_ms} committing{at_once}{resumed}{repeated}"
-    )
+        if rehearse_ms.saturating_add(commit_ms) > wall_ms { ", partly at once" } else { "" };
+    format!("{wall_ms} ms, of which {rehearse_ms} rehearsing and {commit_ms} committing{at_once}")
 }
 
 const fn advice(cause: HaltCause) -> &'static str {
@@ -300,5 +303,17 @@ const fn advice(cause: HaltCause) -> &'static str {
         HaltCause::Stalled => {
             "see what keeps the machine or the disk; then run `rewake recover` again, with a --stall-max of more than twice --step-time-max"
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_that_overlap_are_said_to() {
+        let alternating = "10 ms, of which 6 rehearsing and 4 committing";
+        assert_eq!(phases(10, 6, 4), alternating);
+        assert_eq!(phases(9, 6, 4), "9 ms, of which 6 rehearsing and 4 committing, partly at once");
     }
 }

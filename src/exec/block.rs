@@ -1,19 +1,21 @@
 //! Executes one block above a state: the one way through the machine contract, used by every phase.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::block::Receipts;
 use crate::exec::after::After;
-use crate::exec::parallel::{self, Costs, Foreseen, Pool};
+use crate::exec::parallel::{self, Costs, Foreseen, Pool, SetAtEnd};
 use crate::exec::room::Room;
 use crate::exec::steps::{Job, Run};
 use crate::exec::{
     Clock, Dependencies, RetryPolicy, SystemClock, Watch, WorkersChange, panic_guard,
 };
-use crate::machine::{BlockInput, BlockOutcome, CheckFailure, Limits, OpenBlock, StateMachine};
+use crate::machine::{
+    BlockInput, BlockOutcome, CheckFailure, Helpers, Limits, OpenBlock, StateMachine, Work,
+};
 use crate::state::{ChangeSet, StateError, StateRead, Writer};
 use crate::types::{Bytes, Height, Seq};
 
@@ -304,20 +306,30 @@ impl Executor {
         let receipts = Receipts(std::mem::take(&mut run.receipts));
         run.step(Writer::End, None, |context| block.end(&receipts, context))?;
         let executed = Executed { receipts, ..run.finish() };
-        self.check(&*block, input.height, &executed, below)?;
+        self.check(&*block, job, &executed, below)?;
         Ok(executed)
     }
 
     fn check(
         &self,
         block: &dyn OpenBlock,
-        height: Height,
+        Job { input: BlockInput { height, .. }, threads, .. }: Job<'_>,
         executed: &Executed,
         below: &dyn StateRead,
     ) -> Result<(), BlockFailure> {
+        let height = *height;
         let Executed { receipts, changes, .. } = executed;
         let after = After::new(below, changes);
-        let outcome = BlockOutcome { receipts, changes, state: &after };
+        let share = |work: &Work<'_>| {
+            let help = |_| {
+                let done = panic_guard::run(|| catch_unwind(AssertUnwindSafe(work)));
+                // The calling thread goes on with it.
+                done.unwrap_or_else(|panic| resume_unwind(panic));
+            };
+            self.pool.run(threads, help, work);
+        };
+        let helpers = if threads > 1 { Helpers::new(&share) } else { Helpers::NONE };
+        let outcome = BlockOutcome { receipts, changes, state: &after, helpers };
         self.watch.begin(height, None);
         let checked = panic_guard::run(|| catch_unwind(AssertUnwindSafe(|| block.check(&outcome))));
         self.watch.end();
@@ -333,14 +345,5 @@ impl Executor {
                 attempts: 1,
             }),
         }
-    }
-}
-
-/// Sets a flag, however a call ends.
-struct SetAtEnd<'a>(&'a AtomicBool);
-
-impl Drop for SetAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -45,8 +45,8 @@ pub(super) struct Run<'a> {
 #[derive(Clone, Copy)]
 struct Beneath<'a> {
     overlay: &'a BlockOverlay<'a>,
-    /// Where threads that execute later transactions look for what this run writes.
-    versions: &'a Versions,
+    /// Where threads that execute later transactions look for what this run writes, if they do.
+    versions: Option<&'a Versions>,
 }
 
 /// What a run above another one leaves.
@@ -82,7 +82,7 @@ impl<'a> Run<'a> {
     }
 
     /// Goes on above this run, which stays as it is meanwhile; what is written is told to `versions`.
-    pub(super) fn above<'b>(&'b self, versions: &'b Versions) -> Run<'b> {
+    pub(super) fn above<'b>(&'b self, versions: Option<&'b Versions>) -> Run<'b> {
         Run {
             first: self.next(),
             learned: self.learned.clone(),
@@ -185,8 +185,9 @@ impl<'a> Run<'a> {
             self.access.push(access(writer, &touched));
         }
         self.note(writer, &touched);
-        if let (Some(beneath), Writer::Tx(index)) = (self.beneath, writer) {
-            beneath.versions.publish(index, &touched);
+        let versions = self.beneath.and_then(|beneath| beneath.versions);
+        if let (Some(versions), Writer::Tx(index)) = (versions, writer) {
+            versions.publish(index, &touched);
         }
         self.overlay.take_over(writer, touched)?;
         Ok(result)

@@ -4,6 +4,7 @@ mod context;
 mod contract;
 #[cfg(feature = "evm")]
 pub mod evm;
+mod helpers;
 pub mod ledger;
 mod registry;
 
@@ -12,4 +13,6 @@ pub use contract::{
     BlockInput, BlockOutcome, CheckFailure, ExecError, MachineVersion, OpenBlock, Opened,
     PoisonPolicy, Preparation, StateMachine, TxInput,
 };
+pub use helpers::Helpers;
+pub(crate) use helpers::Work;
 pub use registry::{Registry, UnknownMachine};

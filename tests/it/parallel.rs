@@ -21,6 +21,8 @@ use crate::steered::Steered;
 
 const LIMITS: Limits = Limits { operations_max: 1 << 40, written_bytes_max: 1 << 20 };
 const THREADS: [usize; 3] = [2, 3, 8];
+/// A block on which threads are forced is executed in sections at one, and ahead of turns at the other.
+const HEIGHTS: [Height; 2] = [Height(1), Height(2)];
 
 fn executor(machine: &Arc<dyn StateMachine>, workers: usize) -> Executor {
     let settings = ExecutorSettings {
@@ -97,6 +99,20 @@ fn agree_on_chain(executors: &[Executor], blocks: &[BlockInput]) -> Vec<Result<E
 
 /// Executes a block in every way; says what all of them gave.
 fn agree(
+    executors: &[Executor],
+    input: &BlockInput,
+    rulings: &Rulings,
+    below: &MemoryState,
+    known: Option<&Dependencies>,
+) -> Result<Executed, String> {
+    let [agreed, _] = HEIGHTS.map(|height| {
+        let input = BlockInput { height, ..input.clone() };
+        agree_at_height(executors, &input, rulings, below, known)
+    });
+    agreed
+}
+
+fn agree_at_height(
     executors: &[Executor],
     input: &BlockInput,
     rulings: &Rulings,
@@ -311,22 +327,24 @@ fn transactions_that_are_led_by_what_they_read_give_the_same_on_any_number_of_th
     assert!(whole.get() > 100 && failed.get() > 100, "{} and {}", whole.get(), failed.get());
 }
 
-/// A block whose second transaction is led astray by a value that the first one replaces.
-fn misleading(verb: &str, below: &mut MemoryState) -> BlockInput {
+/// A block with a transaction that is led astray by a value that the first one replaces: on two threads or more, in each
+/// way ahead of its turn.
+fn misleading(verb: &str, height: Height, below: &mut MemoryState) -> BlockInput {
     below.set(Bytes::from(*b"k"), Some(Bytes::from(*b"old")));
     let astray = format!("{verb} k old; copy k seen; add n 2");
-    let scripts = ["gate; put k new; add n 1", &astray, "copy seen last; add n 4", "chase k 1 end"];
-    block(vec![], scripts.map(|script| Bytes::from(script.as_bytes())).to_vec())
+    let rest = "copy seen last; add n 4; chase k 1 end";
+    scripts(height.get(), &["gate; put k new; add n 1", "add n 8", &astray, rest])
 }
 
 #[test]
 fn what_goes_wrong_ahead_of_its_turn_is_not_seen() {
-    for verb in ["panic-if", "poison-if", "stuck-if", "spin-if"] {
+    let verbs = ["panic-if", "poison-if", "stuck-if", "spin-if"];
+    for (verb, height) in verbs.into_iter().flat_map(|verb| HEIGHTS.map(|height| (verb, height))) {
         let machine = Steered::default();
         let steps = Arc::clone(&machine.0);
         let executors = executors(machine);
         let mut below = MemoryState::default();
-        let input = misleading(verb, &mut below);
+        let input = misleading(verb, height, &mut below);
         let run = |executor: &Executor| {
             let executed = executor.execute(&input, &Rulings::new(), &below);
             executed.unwrap_or_else(|failure| panic!("{verb}: {failure}"))
@@ -339,6 +357,26 @@ fn what_goes_wrong_ahead_of_its_turn_is_not_seen() {
             assert!(steps.went_astray(), "{verb}: it was executed ahead of its turn");
         }
         assert_eq!((expected.retries, executors[1].retries()), (0, 0), "{verb}");
+    }
+}
+
+#[test]
+fn what_was_in_vain_leaves_nothing_to_those_after_it() {
+    let machine = Steered::default();
+    let steps = Arc::clone(&machine.0);
+    let executors = executors(machine);
+    steps.wait();
+    // The third writes `k` only where it does not see what the first writes; the fourth tells when it sees that.
+    let astray = ["refuse-if a stop; put k 1", "copy k seen; tell-if k 1"];
+    for height in HEIGHTS {
+        let [third, fourth] = astray;
+        let input = scripts(height.get(), &["gate; put a stop", "add n 1", third, fourth]);
+        // On more threads than two, the last ones are in sections of their own.
+        let executed = executors[1].execute(&input, &Rulings::new(), &MemoryState::default());
+        let executed = executed.expect("it is sound");
+        assert!(steps.went_astray(), "it was executed ahead of its turn");
+        let keys = executed.changes.changes().iter().map(|change| &*change.key);
+        assert_eq!(keys.collect::<Vec<_>>(), [&b"a"[..], b"applied", b"height", b"n"]);
     }
 }
 

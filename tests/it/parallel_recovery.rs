@@ -23,9 +23,8 @@ fn parallel(workers: usize) -> RecoveryOptions {
     options
 }
 
-/// Blocks in which a transaction is led astray by a value that the one before it replaces: one of the same block, or of
-/// the block before.
-fn events(verb: &str, is_foreseen: bool) -> Vec<NewEvent> {
+/// Blocks in which a transaction is led astray by a value that the one before it replaces.
+fn events(verb: &str, led_by: LedBy) -> Vec<NewEvent> {
     let astray = format!("{verb} k old; copy k seen");
     let mut events = vec![
         script(1, "put k old"),
@@ -34,18 +33,27 @@ fn events(verb: &str, is_foreseen: bool) -> Vec<NewEvent> {
         script(3, &astray),
         script(4, "copy seen last"),
     ];
-    if is_foreseen {
-        events.extend([ordered(1, "", &[2]), ordered(2, "", &[3, 4])]);
-    } else {
-        events.extend([ordered(1, "", &[2, 3, 4]), ordered(2, "", &[])]);
+    match led_by {
+        LedBy::BlockBefore => events.extend([ordered(1, "", &[2]), ordered(2, "", &[3, 4])]),
+        LedBy::BlockAt1 => events.extend([ordered(1, "", &[2, 3, 4]), ordered(2, "", &[])]),
+        LedBy::BlockAt2 => events.extend([ordered(1, "", &[]), ordered(2, "", &[2, 3, 4])]),
     }
     events.extend([script(5, "copy last end"), ordered(3, "", &[5])]);
     events
 }
 
-fn steered_node(machine: &Steered, verb: &str, is_foreseen: bool) -> Node {
+/// Whose value leads a transaction astray: that of one in the same block, in each of the ways that threads are forced
+/// to, or that of the block before.
+#[derive(Clone, Copy, Debug)]
+enum LedBy {
+    BlockBefore,
+    BlockAt1,
+    BlockAt2,
+}
+
+fn steered_node(machine: &Steered, verb: &str, led_by: LedBy) -> Node {
     let node = Node::new(Registry::default().with(machine.clone()), &machine.version());
-    node.append(events(verb, is_foreseen));
+    node.append(events(verb, led_by));
     node
 }
 
@@ -53,15 +61,18 @@ fn steered_node(machine: &Steered, verb: &str, is_foreseen: bool) -> Node {
 fn a_transaction_that_hangs_ahead_of_its_turn_is_executed_at_its_turn() {
     for verb in ["hang-if", "spin-if"] {
         // Of two workers, one is with the next block.
-        for (workers, is_foreseen) in [(8, false), (2, true), (8, true)] {
+        let ways = [(2, LedBy::BlockBefore), (8, LedBy::BlockBefore)];
+        for (workers, led_by) in
+            ways.into_iter().chain([(8, LedBy::BlockAt1), (8, LedBy::BlockAt2)])
+        {
             let machine = Steered::default();
-            let node = steered_node(&machine, verb, is_foreseen);
+            let node = steered_node(&machine, verb, led_by);
             machine.0.wait();
             let report = node.recover_with(parallel(workers));
             assert_eq!(
                 report.outcome,
                 Outcome::Recovered,
-                "{verb} {workers} {is_foreseen}: {report:?}"
+                "{verb} {workers} {led_by:?}: {report:?}"
             );
             assert!(machine.0.went_astray(), "{verb}: it was executed ahead of its turn");
             machine.0.release();
@@ -76,7 +87,7 @@ fn a_transaction_that_hangs_ahead_of_its_turn_is_executed_at_its_turn() {
 #[test]
 fn a_transaction_that_hangs_at_its_turn_gets_its_verdict() {
     let machine = Steered::default();
-    let node = steered_node(&machine, "hang-if", false);
+    let node = steered_node(&machine, "hang-if", LedBy::BlockAt1);
     let culprit = [script(6, "put k old; hang-if k old"), script(7, "put z 1")];
     node.append(culprit.into_iter().chain([ordered(4, "", &[6, 7])]).collect());
     let report = node.recover_with(parallel(2));

@@ -108,6 +108,7 @@ const BUGS: &[(&str, &str)] = &[
     ),
     ("wal_not_renewed", ERRORS),
     ("wall_clock_orders", "node::ordered_blocks_are_confirmed_and_told_in_order_from_any_height"),
+    ("what_was_in_vain_trusted", "parallel::what_was_in_vain_leaves_nothing_to_those_after_it"),
     (
         "witness_checksum_ignored",
         "decisions::one_torn_slot_of_the_witness_is_survived_and_two_are_not",

@@ -34,7 +34,7 @@ pub(super) fn execute(
     let versions = Versions::new();
     let above = {
         let board = Board::new(run, block, &versions, known);
-        let mut above = run.above(&versions);
+        let mut above = run.above(Some(&versions));
         let began = Instant::now();
         let help = |thread| board.help(thread);
         let (pool, threads) = (run.job.executor.pool(), run.job.threads);

@@ -17,6 +17,10 @@ const WORK_MIN: Duration = Duration::from_micros(150);
 const AHEAD_NANOS_MIN: u64 = 20_000;
 /// Work below which executing transactions ahead of their turn, which wakes threads for each of them, does not pay.
 const AHEAD_WORK_MIN: Duration = Duration::from_millis(1);
+/// What a transaction takes at least where executing it in a section of its own, and looking at what it read, can pay.
+const SECTION_NANOS_MIN: u64 = 1_500;
+/// Work below which sections do not pay.
+const SECTIONS_WORK_MIN: Duration = Duration::from_micros(400);
 /// What a transaction takes at least where executing it before its block, and looking at what it read, can pay.
 const FORESIGHT_NANOS_MIN: u64 = 4_000;
 
@@ -42,6 +46,16 @@ pub(super) enum Advice {
     Sample,
     /// On several threads.
     Parallel,
+}
+
+/// How transactions are executed of which nobody tells what they touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    InOrder,
+    /// Each ahead of its turn, on what those before it have written so far.
+    Ahead,
+    /// Some on each thread, as if those of the other threads before them were not.
+    Sections,
 }
 
 /// Says how a block is to be executed.
@@ -102,10 +116,17 @@ impl Costs {
         self.nanos_per_tx.store(mean.max(1), Ordering::Relaxed);
     }
 
-    /// Says whether so many transactions are long enough to be executed ahead of their turn.
-    pub(super) fn are_long(&self, txs: usize) -> bool {
-        let is_long = |nanos| nanos >= AHEAD_NANOS_MIN && work(nanos, txs) >= AHEAD_WORK_MIN;
-        self.nanos_per_tx().is_some_and(is_long)
+    /// Returns how so many transactions are executed, where nobody tells what they touch.
+    pub(super) fn way(&self, txs: usize) -> Way {
+        let Some(nanos) = self.nanos_per_tx() else { return Way::InOrder };
+        let is_more = |nanos_min, work_min| nanos >= nanos_min && work(nanos, txs) >= work_min;
+        if is_more(AHEAD_NANOS_MIN, AHEAD_WORK_MIN) {
+            Way::Ahead
+        } else if is_more(SECTION_NANOS_MIN, SECTIONS_WORK_MIN) {
+            Way::Sections
+        } else {
+            Way::InOrder
+        }
     }
 
     /// Says whether transactions that took so long together won on what they would have taken in order.
@@ -199,12 +220,23 @@ mod tests {
     fn what_was_won_is_seen_against_what_order_takes() {
         let costs = Costs::default();
         let time = Duration::from_micros(50);
-        assert!(costs.beats_order(time, 1) && !costs.are_long(1_000), "nothing is known");
+        assert!(costs.beats_order(time, 1), "nothing is known");
         costs.took(Duration::from_micros(20), 1);
         assert!(costs.beats_order(time, 3) && !costs.beats_order(time, 2));
-        assert!(costs.are_long(50) && !costs.are_long(49), "less than a millisecond");
-        costs.took(Duration::from_micros(19), 1);
-        assert!(!costs.are_long(1_000));
+    }
+
+    #[test]
+    fn the_way_follows_what_transactions_take() {
+        let ways = |nanos, txs: [usize; 3]| {
+            let costs = Costs::default();
+            costs.took(Duration::from_nanos(nanos), 1);
+            txs.map(|txs| costs.way(txs))
+        };
+        assert_eq!(Costs::default().way(1_000), Way::InOrder, "nothing is known");
+        assert_eq!(ways(20_000, [50, 49, 19]), [Way::Ahead, Way::Sections, Way::InOrder]);
+        assert_eq!(ways(19_999, [1_000, 21, 20]), [Way::Sections, Way::Sections, Way::InOrder]);
+        assert_eq!(ways(1_500, [267, 266, 9]), [Way::Sections, Way::InOrder, Way::InOrder]);
+        assert_eq!(ways(1_499, [1_000_000, 300, 9]), [Way::InOrder; 3]);
     }
 
     #[test]

@@ -2,10 +2,10 @@
 //!
 //! Two ways lead to the same effects. Where the machine declares what transactions touch, the block is parted into
 //! shares that have no key in common (`shares`), which are executed side by side (`beside`). Where it does not,
-//! threads execute transactions ahead of their turn (`ahead`), as in Block-STM (`PPoPP` 2023), on what those before them
-//! have written so far (`versions`); each is taken over at its turn if it saw the state as it is then. Besides, one
-//! thread may execute the block after this one meanwhile (`foresight`). Everything else is executed at its turn, as on
-//! one thread.
+//! threads execute long transactions ahead of their turn (`ahead`), as in Block-STM (`PPoPP` 2023), on what those before
+//! them have written so far (`versions`), and short ones in sections of the block (`sections`), as if those of earlier
+//! sections were not; each is taken over at its turn if it saw the state as it is then. Besides, one thread may execute
+//! the block after this one meanwhile (`foresight`). Everything else is executed at its turn, as on one thread.
 //!
 //! INVARIANT: what is executed ahead of its turn can only succeed. A failure, a panic or a stop there says nothing; the
 //! transaction is executed again at its turn, and only that execution is judged or tried again.
@@ -18,13 +18,16 @@ mod foresight;
 mod pool;
 mod queue;
 mod rest;
+mod sections;
 mod shares;
+mod speculation;
 mod versions;
 
 use std::time::Instant;
 
-use self::cost::{Advice, Outlook, SAMPLE_TXS, advise};
+use self::cost::{Advice, Outlook, SAMPLE_TXS, Way, advise};
 use self::shares::Parting;
+use self::speculation::{Base, Tally};
 use crate::exec::steps::Run;
 use crate::exec::{BlockFailure, Dependencies};
 use crate::machine::OpenBlock;
@@ -32,7 +35,7 @@ use crate::machine::OpenBlock;
 pub(super) use self::attempt::Ahead;
 pub(super) use self::cost::Costs;
 pub use self::foresight::Foreseen;
-pub(super) use self::pool::Pool;
+pub(super) use self::pool::{Pool, SetAtEnd};
 pub(super) use self::versions::Versions;
 
 /// Executes the transactions of a block, which has begun.
@@ -46,8 +49,9 @@ pub(super) fn transactions(
         run.learn();
     }
     if !foreseen.is_empty() {
-        let paid = foresight::take_over(run, block, foreseen)?;
-        run.job.executor.costs().foresight_paid(paid, txs);
+        let Tally { taken, in_vain, .. } =
+            speculation::take_over(run, block, foreseen, Base::Other)?;
+        run.job.executor.costs().foresight_paid(taken >= in_vain, txs);
     }
     let mut advice = advice(run);
     if advice == Advice::Sample {
@@ -92,8 +96,17 @@ fn in_parallel(run: &mut Run<'_>, block: &dyn OpenBlock) -> Result<(), BlockFail
                 let depth = known.longest_chain();
                 cost::pays(&[depth, txs.saturating_sub(depth)])
             };
-            if run.job.executor.is_forced() || (costs.are_long(txs) && known.is_none_or(pays)) {
-                ahead::execute(run, block, known)?;
+            let way = match run.job.input.height.get() % 2 {
+                // Whoever asks for threads whether they pay or not gets both ways, block by block.
+                0 if run.job.executor.is_forced() => Way::Ahead,
+                _ if run.job.executor.is_forced() => Way::Sections,
+                _ if known.is_none_or(pays) => costs.way(txs),
+                _ => Way::InOrder,
+            };
+            match way {
+                Way::InOrder => {}
+                Way::Ahead => ahead::execute(run, block, known)?,
+                Way::Sections => costs.paid(sections::execute(run, block)?, txs),
             }
         }
         Parting::Shares(shares) => {

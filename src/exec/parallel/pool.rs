@@ -1,6 +1,7 @@
 //! The threads that help the one that executes a block.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -48,10 +49,19 @@ impl Pool {
     }
 }
 
+/// Sets a flag that tells the helpers to end, however the leader's part ends.
+pub(in crate::exec) struct SetAtEnd<'a>(pub(in crate::exec) &'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 

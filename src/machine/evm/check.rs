@@ -6,27 +6,23 @@
 
 use alloy_consensus::Header;
 use alloy_eips::eip4895::Withdrawal;
-use alloy_primitives::{B256, Bloom};
+use alloy_primitives::B256;
 use alloy_trie::root::ordered_trie_root;
 
 use super::Opened;
-use super::bloom::BloomBits;
 use super::failure::{differs, ensure, same};
 use super::fork::Fork;
 use super::header::Ommers;
 use super::layout::{Ancestor, CONFIG_KEY, Config, HEADERS_KEPT, Requests, header_key};
-use super::leaf::leaf;
 use super::ommers::check_ommers;
 use super::output::Output;
-use super::receipts_root::receipts_root;
+use super::receipts_root::bloom_and_root;
 use super::root::state_root;
 use super::validity;
 use crate::block::{Receipts, Status};
-use crate::machine::{BlockOutcome, CheckFailure};
+use crate::machine::{BlockOutcome, CheckFailure, Helpers};
 use crate::state::StateRead;
 
-/// Logs from which on leaves are made on several cores.
-const PARALLEL_MIN: usize = 2_000;
 /// Largest RLP of a block, from Osaka on (EIP-7934).
 const BLOCK_RLP_MAX: usize = (10 << 20) - (2 << 20);
 
@@ -36,7 +32,7 @@ pub(super) fn check(opened: &Opened<'_>, outcome: &BlockOutcome<'_>) -> Result<(
     check_header(opened, config, outcome.state)?;
     check_body(opened)?;
     let outputs = outputs(opened, outcome.receipts)?;
-    check_receipts(opened, outputs)?;
+    check_receipts(opened, outputs, outcome.helpers)?;
     check_requests(opened, outcome.state)?;
     if config.complete {
         let root = state_root(outcome.state).map_err(|error| unreadable("state", error))?;
@@ -163,7 +159,11 @@ fn outputs<'a>(
     Ok(read)
 }
 
-fn check_receipts(opened: &Opened<'_>, outputs: Vec<Output<'_>>) -> Result<(), CheckFailure> {
+fn check_receipts(
+    opened: &Opened<'_>,
+    outputs: Vec<Output<'_>>,
+    helpers: Helpers<'_>,
+) -> Result<(), CheckFailure> {
     let header = &opened.order.header;
     let mut cumulative = 0u64;
     let blob_gas: u64 = outputs.iter().map(|output| output.blob_gas_used).sum();
@@ -176,28 +176,12 @@ fn check_receipts(opened: &Opened<'_>, outputs: Vec<Output<'_>>) -> Result<(), C
     if let Some(expected) = &header.blob_gas_used {
         same("blob gas used", expected, &blob_gas)?;
     }
-    let logs = sized.iter().map(|(output, _)| output.logs.len()).sum::<usize>();
-    let leaves: Vec<(Bloom, Vec<u8>)> = if logs < PARALLEL_MIN {
-        leaves(&sized)
-    } else {
-        let halves = sized.split_at(sized.len() / 2);
-        let (mut first, second) = rayon::join(|| leaves(halves.0), || leaves(halves.1));
-        first.extend(second);
-        first
-    };
-    let bloom = leaves.iter().fold(Bloom::ZERO, |sum, (bloom, _)| sum | *bloom);
+    let (bloom, root) = bloom_and_root(&sized, helpers);
     same("logs bloom", &header.logs_bloom, &bloom)?;
     if opened.order.fork >= Fork::Byzantium {
-        let leaves: Vec<_> = leaves.into_iter().map(|(_, leaf)| leaf).collect();
-        same("receipts root", &header.receipts_root, &receipts_root(leaves))?;
+        same("receipts root", &header.receipts_root, &root)?;
     }
     Ok(())
-}
-
-/// Makes the leaves of some outputs, each with the gas used so far.
-fn leaves(sized: &[(Output<'_>, u64)]) -> Vec<(Bloom, Vec<u8>)> {
-    let mut bits = BloomBits::default();
-    sized.iter().map(|(output, cumulative)| leaf(output, *cumulative, &mut bits)).collect()
 }
 
 fn check_requests(opened: &Opened<'_>, state: &dyn StateRead) -> Result<(), CheckFailure> {

@@ -1,129 +1,144 @@
-//! The root of the receipts trie, of which an idle core hashes a part.
+//! The bloom filter and the root of the receipts of a block, which every idle thread helps to make.
 //!
 //! The keys of the trie are RLP of the indices, so that sixteen neighbours share all of a key but its last nibble: they
-//! are the children of one branch, which can be hashed apart from the others.
+//! are the children of one branch, which can be made and hashed apart from the others.
 
-use std::sync::{Arc, OnceLock};
+use std::ops::Range;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use alloy_primitives::{B256, keccak256};
+use alloy_primitives::{B256, Bloom, keccak256};
 use alloy_rlp::{EMPTY_STRING_CODE, Encodable as _, Header};
 use alloy_trie::HashBuilder;
 use alloy_trie::nybbles::Nibbles;
-use alloy_trie::root::ordered_trie_root_encoded;
+
+use super::bloom::BloomBits;
+use super::leaf::leaf;
+use super::output::Output;
+use crate::machine::Helpers;
 
 /// Children of a branch.
-const GROUP: usize = 16;
-/// Groups whose keys come before that of the very first leaf.
-const GROUPS_BEFORE_FIRST: usize = 128 / GROUP;
-/// Leaves from which on it pays to wake another thread.
+const CHILDREN: usize = 16;
+/// Branches whose keys come before that of the very first leaf.
+const BEFORE_FIRST: usize = 128 / CHILDREN;
+/// Receipts from which on it pays to wake other threads.
 const PARALLEL_MIN: usize = 64;
-/// Bytes from which on a node is named by its hash.
-const HASHED_MIN: usize = 32;
 /// The path of a leaf of which the branch above names all.
 const NO_PATH: u8 = 0x20;
 
-/// Computes the root of the trie that holds each leaf under its index.
-pub(super) fn receipts_root(leaves: Vec<Vec<u8>>) -> B256 {
-    // A leaf that is so short lies in its branch, which no receipt is.
-    if leaves.len() < PARALLEL_MIN || leaves.iter().any(|leaf| leaf.len() < HASHED_MIN) {
-        return ordered_trie_root_encoded(&leaves);
+/// Computes the bloom filter of receipts, each an output with the gas used up to it, and the root of the trie that holds
+/// each under its index.
+pub(super) fn bloom_and_root(
+    receipts: &[(Output<'_>, u64)],
+    helpers: Helpers<'_>,
+) -> (Bloom, B256) {
+    let trie = Trie::new(receipts);
+    if receipts.len() < PARALLEL_MIN {
+        trie.make();
+    } else {
+        helpers.run(&|| trie.make());
     }
-    let trie = Arc::new(Trie::new(leaves));
-    let helper = Arc::clone(&trie);
-    rayon::spawn(move || helper.hash_from_the_back());
-    trie.hash_from_the_front();
-    trie.root()
+    trie.finish()
 }
 
-/// A trie of which two threads hash the lowest branches. Neither waits for the other: what both hash is the same.
-struct Trie {
-    leaves: Vec<Vec<u8>>,
-    /// The hash of each group's branch; `None` where a leaf is alone.
-    branches: Vec<OnceLock<Option<B256>>>,
+/// A trie whose lowest branches are made by several threads.
+struct Trie<'a> {
+    receipts: &'a [(Output<'a>, u64)],
+    /// What is made of each group of neighbours.
+    groups: Vec<OnceLock<Group>>,
+    /// The first group that nobody has begun to make.
+    next: AtomicUsize,
 }
 
-/// Number of a group, its leaves, and the hash of their branch.
-type Group<'a> = (usize, (&'a [Vec<u8>], &'a OnceLock<Option<B256>>));
+/// Neighbours in the trie, but for the very first leaf, which has none: its key is apart.
+struct Group {
+    bloom: Bloom,
+    node: Node,
+}
 
-impl Trie {
-    fn new(leaves: Vec<Vec<u8>>) -> Self {
-        let branches = leaves.chunks(GROUP).map(|_| OnceLock::new()).collect();
-        Self { leaves, branches }
+/// What the trie holds of a group.
+enum Node {
+    Leaf(Vec<u8>),
+    /// The hash of the branch above several leaves.
+    Branch(B256),
+}
+
+impl<'a> Trie<'a> {
+    fn new(receipts: &'a [(Output<'a>, u64)]) -> Self {
+        let groups = match receipts.len() {
+            small @ ..2 => small,
+            more => 1 + more.div_ceil(CHILDREN),
+        };
+        let groups = std::iter::repeat_with(OnceLock::new).take(groups).collect();
+        Self { receipts, groups, next: AtomicUsize::new(0) }
     }
 
-    fn groups(&self) -> impl DoubleEndedIterator<Item = Group<'_>> {
-        self.leaves.chunks(GROUP).zip(&self.branches).enumerate()
-    }
-
-    /// Hashes whatever is not hashed.
-    fn hash_from_the_front(&self) {
-        for (number, (leaves, branch)) in self.groups() {
-            hash(number, leaves, branch);
+    /// Returns the indices of a group.
+    fn range(&self, group: usize) -> Range<usize> {
+        let from = |group: usize| group.saturating_mul(CHILDREN).min(self.receipts.len());
+        match group {
+            0 => 0..1,
+            1 => 1..from(1),
+            later => from(later - 1)..from(later),
         }
     }
 
-    /// Hashes branches until it comes to one that is hashed.
-    fn hash_from_the_back(&self) {
-        let is_new = |(_, (_, branch)): &Group<'_>| branch.get().is_none();
-        for (number, (leaves, branch)) in self.groups().rev().take_while(is_new) {
-            hash(number, leaves, branch);
+    /// Makes groups until each of them is begun.
+    fn make(&self) {
+        let mut bits = BloomBits::default();
+        while let number = self.next.fetch_add(1, Ordering::Relaxed)
+            && let Some(group) = self.groups.get(number)
+        {
+            let range = self.range(number);
+            let first = range.start;
+            let receipts = self.receipts.get(range).unwrap_or_default();
+            group.get_or_init(|| Group::of(first, receipts, &mut bits));
         }
     }
 
-    fn root(&self) -> B256 {
-        let mut builder = HashBuilder::default();
-        for (number, (leaves, branch)) in self.groups() {
-            if number == GROUPS_BEFORE_FIRST {
-                self.add_first(&mut builder);
-            }
-            let absent = absent(number);
-            let path = key(number.saturating_mul(GROUP).saturating_add(absent));
-            match (branch.get(), leaves.get(absent..)) {
-                (Some(Some(hash)), _) => {
+    fn finish(&self) -> (Bloom, B256) {
+        let (mut bloom, mut builder) = (Bloom::ZERO, HashBuilder::default());
+        let numbers = 1..self.groups.len();
+        let before = numbers.clone().take(BEFORE_FIRST);
+        for number in before.chain([0]).chain(numbers.skip(BEFORE_FIRST)) {
+            let Some(group) = self.groups.get(number).and_then(OnceLock::get) else { continue };
+            bloom |= group.bloom;
+            let path = Nibbles::unpack(alloy_rlp::encode_fixed_size(&self.range(number).start));
+            match &group.node {
+                Node::Leaf(leaf) => builder.add_leaf(path, leaf),
+                Node::Branch(hash) => {
                     builder.add_branch(path.slice(..path.len().saturating_sub(1)), *hash, false);
                 }
-                (_, Some([leaf])) => builder.add_leaf(path, leaf),
-                _ => {}
             }
         }
-        if self.branches.len() <= GROUPS_BEFORE_FIRST {
-            self.add_first(&mut builder);
-        }
-        builder.root()
-    }
-
-    fn add_first(&self, builder: &mut HashBuilder) {
-        if let Some(first) = self.leaves.first() {
-            builder.add_leaf(key(0), first);
-        }
+        (bloom, builder.root())
     }
 }
 
-/// Hashes the branch above some leaves, unless that is done.
-fn hash(number: usize, leaves: &[Vec<u8>], branch: &OnceLock<Option<B256>>) {
-    if branch.get().is_none() {
-        let absent = absent(number);
-        let leaves = leaves.get(absent..).unwrap_or_default();
-        let hash = (leaves.len() > 1).then(|| hash_branch(absent, leaves));
-        // Where the other thread was faster, it came to the same.
-        let _ = branch.set(hash);
+impl Group {
+    /// Makes a group of receipts from the index `first` on.
+    fn of<'a>(first: usize, receipts: &'a [(Output<'a>, u64)], bits: &mut BloomBits<'a>) -> Self {
+        let mut sum = Bloom::ZERO;
+        let mut make = |(output, gas): &'a (Output<'a>, u64)| {
+            let (bloom, leaf) = leaf(output, *gas, bits);
+            sum |= bloom;
+            leaf
+        };
+        let node = match receipts {
+            [receipt] => Node::Leaf(make(receipt)),
+            _ => Node::Branch(hash_branch(first % CHILDREN, receipts.iter().map(make))),
+        };
+        Self { bloom: sum, node }
     }
 }
 
-/// Returns how many leaves of a group are not below its branch: the very first one, whose key is apart.
-fn absent(number: usize) -> usize {
-    usize::from(number == 0)
-}
-
-/// Returns the path of a leaf.
-fn key(index: usize) -> Nibbles {
-    Nibbles::unpack(alloy_rlp::encode_fixed_size(&index))
-}
-
-/// Hashes the branch whose children are these leaves, but for some that are absent before them.
-fn hash_branch(absent: usize, leaves: &[Vec<u8>]) -> B256 {
-    let (mut children, mut node) = (Vec::with_capacity(GROUP * 33 + 1), Vec::new());
+/// Hashes the branch whose children are these leaves, but for some that are absent before them. Each leaf is long enough
+/// to be named by its hash: it holds a bloom filter.
+fn hash_branch(absent: usize, leaves: impl ExactSizeIterator<Item = Vec<u8>>) -> B256 {
+    let (mut children, mut node) = (Vec::with_capacity(CHILDREN * 33 + 1), Vec::new());
     children.resize(absent, EMPTY_STRING_CODE);
+    // Children after them, and the value that a branch may have.
+    let rest = CHILDREN.saturating_sub(absent).saturating_sub(leaves.len()).saturating_add(1);
     for leaf in leaves {
         node.clear();
         let payload_length = leaf.as_slice().length().saturating_add(1);
@@ -132,8 +147,6 @@ fn hash_branch(absent: usize, leaves: &[Vec<u8>]) -> B256 {
         leaf.as_slice().encode(&mut node);
         keccak256(&node).encode(&mut children);
     }
-    // Children after them, and the value that a branch may have.
-    let rest = GROUP.saturating_sub(absent).saturating_sub(leaves.len()).saturating_add(1);
     children.resize(children.len().saturating_add(rest), EMPTY_STRING_CODE);
     node.clear();
     Header { list: true, payload_length: children.len() }.encode(&mut node);
@@ -143,27 +156,69 @@ fn hash_branch(absent: usize, leaves: &[Vec<u8>]) -> B256 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use alloy_trie::root::ordered_trie_root_encoded;
 
-    /// Compares a root with that of the trie crate.
-    fn check(leaves: &[Vec<u8>]) {
-        let expected = ordered_trie_root_encoded(leaves);
-        assert_eq!(receipts_root(leaves.to_vec()), expected, "{} leaves", leaves.len());
-        if leaves.len() > 1 && leaves.iter().all(|leaf| leaf.len() >= HASHED_MIN) {
-            let trie = Trie::new(leaves.to_vec());
-            trie.hash_from_the_back();
-            assert_eq!(trie.root(), expected, "{} leaves from the back", leaves.len());
-        }
+    use super::super::output::LogBytes;
+    use super::*;
+    use crate::machine::Work;
+
+    /// Helpers that are as many threads as there are, and one that comes first.
+    fn with_helpers(check: impl Fn(Helpers<'_>)) {
+        check(Helpers::NONE);
+        let two = |work: &Work<'_>| {
+            std::thread::scope(|scope| {
+                scope.spawn(work);
+                work();
+            });
+        };
+        check(Helpers::new(&two));
     }
 
     #[test]
-    fn the_root_is_that_of_the_trie() {
-        let leaf = |index: usize| vec![index.to_le_bytes()[0]; 32 + index % 300];
-        let leaves: Vec<_> = (0..700).map(leaf).collect();
-        (0..300).chain([511, 512, 513, 700]).for_each(|count| check(&leaves[..count]));
-        let mut many: Vec<_> = (0..65_600).map(|index| vec![7; 32 + index % 3]).collect();
-        check(&many);
-        many[70] = vec![7; 31];
-        check(&many[..100]);
+    fn bloom_and_root_are_those_of_the_leaves() {
+        let bytes: Vec<u8> = (0..70_000u32).flat_map(u32::to_le_bytes).collect();
+        let part = |from: usize, length: usize| bytes.get(from..from + length).expect("inside");
+        let log = |index: usize| LogBytes {
+            address: part(index % 7, 20),
+            topics: part(index, index % 5 * 32),
+            data: part(index, index % 300),
+        };
+        let output = |index: usize| Output {
+            tx_type: u8::from(index.is_multiple_of(2)) * 2,
+            success: !index.is_multiple_of(3),
+            gas_used: 21_000,
+            blob_gas_used: 0,
+            created: None,
+            logs: (0..index % 4).map(|number| log(index + number)).collect(),
+        };
+        let receipts: Vec<_> = (0..700).map(|index| (output(index), index as u64 * 50)).collect();
+        let mut bits = BloomBits::default();
+        let leaves: Vec<_> =
+            receipts.iter().map(|(output, gas)| leaf(output, *gas, &mut bits)).collect();
+        let (blooms, leaves): (Vec<_>, Vec<_>) = leaves.into_iter().unzip();
+        with_helpers(|helpers| {
+            for count in (0..300).chain([511, 512, 513, 700]) {
+                let bloom = blooms[..count].iter().fold(Bloom::ZERO, |sum, bloom| sum | *bloom);
+                let expected = (bloom, ordered_trie_root_encoded(&leaves[..count]));
+                assert_eq!(bloom_and_root(&receipts[..count], helpers), expected, "{count}");
+            }
+        });
+    }
+
+    #[test]
+    fn indices_of_three_bytes_are_in_the_trie() {
+        let output = || Output {
+            tx_type: 0,
+            success: true,
+            gas_used: 1,
+            blob_gas_used: 0,
+            created: None,
+            logs: Vec::new(),
+        };
+        let receipts: Vec<_> = (0..65_600).map(|gas| (output(), gas)).collect();
+        let mut bits = BloomBits::default();
+        let leaves = receipts.iter().map(|(output, gas)| leaf(output, *gas, &mut bits).1);
+        let expected = ordered_trie_root_encoded(&leaves.collect::<Vec<_>>());
+        assert_eq!(bloom_and_root(&receipts, Helpers::NONE).1, expected);
     }
 }

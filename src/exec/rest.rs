@@ -18,11 +18,13 @@ impl Rest {
         Self { left: AtomicU64::new(0), times: AtomicU64::new(0), times_min, times_max }
     }
 
-    /// Says whether so much rests; counts it.
+    /// Says whether so much rests, all of it; counts it.
     pub(super) fn has(&self, units: u64) -> bool {
-        let left = self.left.load(Ordering::Relaxed);
-        self.left.store(left.saturating_sub(units), Ordering::Relaxed);
-        left > 0
+        let left = self.left.load(Ordering::Relaxed).checked_sub(units.max(1));
+        if let Some(left) = left {
+            self.left.store(left, Ordering::Relaxed);
+        }
+        left.is_some()
     }
 
     /// Takes note of whether so much paid; where it did not, ever more rests.
@@ -57,7 +59,7 @@ mod tests {
         rest.paid(true, 10);
         assert_eq!(rested(&rest, 10), 0);
         rest.paid(false, 10);
-        assert_eq!(rested(&rest, 100), 1, "a small block that did not pay silences no large ones");
+        assert_eq!(rested(&rest, 100), 0, "a small block that did not pay silences no large ones");
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::attempt::{Ahead, AtItsTurn, Attempt};
-use super::cost;
 use super::queue::{Queue, State, Turn};
 use super::versions::{Found, Versions};
 use crate::exec::steps::{Job, Run, number};
@@ -40,8 +39,7 @@ pub(super) fn execute(
         let (pool, threads) = (run.job.executor.pool(), run.job.threads);
         let led = pool.run(threads, help, || board.lead(&mut above));
         let Tally { time, .. } = led?;
-        let paid = cost::wins(began.elapsed(), time);
-        run.job.executor.costs().paid(paid, run.job.input.txs.len());
+        run.job.executor.costs().compared(began.elapsed(), time);
         above.into_above()
     };
     run.adopt(above);

@@ -134,14 +134,24 @@ impl Costs {
         self.nanos_per_tx().is_none_or(|nanos| wins(time, work(nanos, txs)))
     }
 
+    /// Takes note of what transactions took on several threads, and of what they would have taken in order.
+    pub(super) fn compared(&self, time: Duration, in_order: Duration) {
+        let nanos = u128::from(self.nanos_per_tx().unwrap_or(1));
+        let lost = time.saturating_sub(in_order).as_nanos().checked_div(nanos).unwrap_or(0);
+        // What next to nothing was lost on is not tried all the time either.
+        let lost = usize::try_from(lost).unwrap_or(usize::MAX).saturating_add(1);
+        self.paid(wins(time, in_order), lost);
+    }
+
     /// Says whether this block, of so many transactions, is one that rests; counts it if so.
     pub(super) fn rests(&self, txs: usize) -> bool {
         self.rest.has_block(count(txs))
     }
 
-    /// Takes note of whether parallelism paid for so many transactions; where it did not, ever more are executed in order.
-    pub(super) fn paid(&self, paid: bool, txs: usize) {
-        self.rest.paid(paid, count(txs));
+    /// Takes note of whether parallelism paid; where it did not, ever more transactions are executed in order for each
+    /// one that could have been executed instead.
+    pub(super) fn paid(&self, paid: bool, lost_txs: usize) {
+        self.rest.paid(paid, count(lost_txs));
     }
 
     /// Says whether it can pay to execute transactions before their block's turn.
@@ -159,9 +169,9 @@ impl Costs {
         txs >= TXS_MIN && self.nanos_per_tx().is_none_or(|nanos| work(nanos, txs) >= WORK_MIN)
     }
 
-    /// Takes note of whether it paid for so many.
-    pub(super) fn foresight_paid(&self, paid: bool, txs: usize) {
-        self.foresight_rest.paid(paid, count(txs));
+    /// Takes note of whether it paid, and of how many were foreseen in vain.
+    pub(super) fn foresight_paid(&self, paid: bool, in_vain: usize) {
+        self.foresight_rest.paid(paid, count(in_vain));
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) fn transactions(
     if !foreseen.is_empty() {
         let Tally { taken, in_vain, .. } =
             speculation::take_over(run, block, foreseen, Base::Other)?;
-        run.job.executor.costs().foresight_paid(taken >= in_vain, txs);
+        run.job.executor.costs().foresight_paid(taken >= in_vain, in_vain);
     }
     let mut advice = advice(run);
     if advice == Advice::Sample {
@@ -106,7 +106,7 @@ fn in_parallel(run: &mut Run<'_>, block: &dyn OpenBlock) -> Result<(), BlockFail
             match way {
                 Way::InOrder => {}
                 Way::Ahead => ahead::execute(run, block, known)?,
-                Way::Sections => costs.paid(sections::execute(run, block)?, txs),
+                Way::Sections => sections::execute(run, block)?,
             }
         }
         Parting::Shares(shares) => {

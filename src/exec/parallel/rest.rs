@@ -6,8 +6,7 @@ use crate::exec::rest::Rest;
 
 /// Blocks of which one rests in any case, to see what its transactions take by themselves.
 const LOOK_EVERY: u64 = 32;
-/// Transactions that rest for each one of a block that did not pay, at least: what it lost is a small part of what they
-/// take.
+/// Transactions that rest for each one that was lost, at least: what was lost is a small part of what they take.
 const TIMES_MIN: u64 = 8;
 /// The same, at most.
 const TIMES_MAX: u64 = 256;

@@ -11,16 +11,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::attempt::Ahead;
+use super::in_order;
 use super::pool::SetAtEnd;
 use super::speculation::{Base, Speculation, take_over};
-use super::{cost, in_order};
 use crate::exec::BlockFailure;
 use crate::exec::steps::Run;
 use crate::machine::OpenBlock;
 use crate::state::BlockOverlay;
 
-/// Executes the transactions that are left; says whether that was faster than order.
-pub(super) fn execute(run: &mut Run<'_>, block: &dyn OpenBlock) -> Result<bool, BlockFailure> {
+/// Executes the transactions that are left.
+pub(super) fn execute(run: &mut Run<'_>, block: &dyn OpenBlock) -> Result<(), BlockFailure> {
     let (job, began, has_ended) = (run.job, Instant::now(), AtomicBool::new(false));
     let sections = part(run.next()..job.input.txs.len(), job.threads);
     let done: Vec<Mutex<Vec<Option<Ahead>>>> = sections.iter().map(|_| Mutex::default()).collect();
@@ -50,7 +50,8 @@ pub(super) fn execute(run: &mut Run<'_>, block: &dyn OpenBlock) -> Result<bool, 
         (above.into_above(), time)
     };
     run.adopt(above);
-    Ok(cost::wins(began.elapsed(), time))
+    job.executor.costs().compared(began.elapsed(), time);
+    Ok(())
 }
 
 /// Parts transactions into so many sections of about the same length, the longest first.

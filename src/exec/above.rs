@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::codec::CodecError;
 use crate::exec::below::{Below, entry_bytes};
-use crate::state::{ChangeSet, KeyMap, StateError, StateRead, scan_layered};
+use crate::state::{Change, ChangeSet, KeyMap, StateError, StateRead, scan_layered};
 use crate::store::{Problem, SandboxBase, SandboxDb, Store, StoreError};
 use crate::types::{Bytes, Digest, Height};
 
@@ -105,13 +105,20 @@ pub(crate) struct AboveCheckpoint {
     below: Arc<Below>,
     spill: Arc<Spill>,
     /// What was written since the last batch was handed out.
-    written: KeyMap<Option<Bytes>>,
+    written: KeyMap<Written>,
     /// What was written before, and need not be committed yet.
-    handed_out: KeyMap<Option<Bytes>>,
+    handed_out: KeyMap<Written>,
     written_bytes: usize,
     handed_out_bytes: usize,
     spilled: Spilled,
     bytes_max: usize,
+}
+
+/// What uncommitted blocks made of a key.
+struct Written {
+    value: Option<Bytes>,
+    /// Whether nothing below has the key: once it is deleted again, nothing needs to be known of it.
+    is_new: bool,
 }
 
 /// What of it is in the sandbox database.
@@ -147,20 +154,28 @@ impl AboveCheckpoint {
 
     /// Takes over the values after a block.
     pub(crate) fn apply(&mut self, changes: &ChangeSet) -> Result<(), StoreError> {
-        for change in changes.changes() {
-            let added = entry_bytes(&change.key, change.after.as_ref());
-            if let Some(held) = self.written.get_mut(&change.key) {
-                let freed = entry_bytes(&change.key, held.as_ref());
-                self.written_bytes = self.written_bytes.saturating_add(added).saturating_sub(freed);
-                held.clone_from(&change.after);
+        let bytes = entry_bytes::<Written>;
+        for Change { key, before, after } in changes.changes() {
+            let added = bytes(key, after.as_ref());
+            let Some(held) = self.written.get_mut(key) else {
+                let is_new = before.is_none()
+                    && self.spilled == Spilled::Nothing
+                    && !self.handed_out.contains_key(key);
+                self.written_bytes = self.written_bytes.saturating_add(added);
+                self.written.insert(key.clone(), Written { value: after.clone(), is_new });
+                continue;
+            };
+            let freed = bytes(key, held.value.as_ref());
+            self.written_bytes = self.written_bytes.saturating_sub(freed);
+            if held.is_new && after.is_none() {
+                self.written.remove(key);
             } else {
                 self.written_bytes = self.written_bytes.saturating_add(added);
-                self.written.insert(change.key.clone(), change.after.clone());
+                held.value.clone_from(after);
             }
         }
         if self.written_bytes.saturating_add(self.handed_out_bytes) > self.bytes_max {
-            // The later of two values last: it stays.
-            let entries = self.handed_out.iter().chain(&self.written);
+            let entries = self.entries().map(|(key, written)| (key, &written.value));
             self.spill.write(|database| database.add_overlay(entries))?;
             self.handed_out.clear();
             self.written.clear();
@@ -187,7 +202,8 @@ impl AboveCheckpoint {
             self.spilled = Spilled::Nothing;
         }
         self.handed_out_bytes = 0;
-        self.below.committed(std::mem::take(&mut self.handed_out));
+        let entries = std::mem::take(&mut self.handed_out).into_iter();
+        self.below.committed(entries.map(|(key, written)| (key, written.value)));
         Ok(())
     }
 
@@ -199,6 +215,11 @@ impl AboveCheckpoint {
     /// Names a block whose bytes are not canonical.
     pub(crate) fn codec(&self, height: Height, error: CodecError) -> StoreError {
         self.below.store().main().codec(height, error)
+    }
+
+    /// Returns what is in memory; of two values of a key, the later one comes last.
+    fn entries(&self) -> impl Iterator<Item = (&Bytes, &Written)> {
+        self.handed_out.iter().chain(&self.written)
     }
 
     fn read_below(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
@@ -215,7 +236,7 @@ impl StateRead for AboveCheckpoint {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StateError> {
         let written = self.written.get(key).or_else(|| self.handed_out.get(key));
         match written {
-            Some(written) if !planted!("sandbox_reads_the_checkpoint") => Ok(written.clone()),
+            Some(written) if !planted!("sandbox_reads_the_checkpoint") => Ok(written.value.clone()),
             _ => self.read_below(key),
         }
     }
@@ -225,9 +246,8 @@ impl StateRead for AboveCheckpoint {
         let is_spilled = self.spilled != Spilled::Nothing;
         let spilled = spilled.unwrap_or_default().into_iter().filter(|_| is_spilled);
         let mut above: std::collections::BTreeMap<_, _> = spilled.collect();
-        let written = self.handed_out.iter().chain(&self.written);
-        let written = written.filter(|(key, _)| key.starts_with(prefix));
-        above.extend(written.map(|(key, value)| (key.clone(), value.clone())));
+        let written = self.entries().filter(|(key, _)| key.starts_with(prefix));
+        above.extend(written.map(|(key, written)| (key.clone(), written.value.clone())));
         scan_layered(&*self.below.store().main_amid_batch(), above, prefix, visit)
     }
 }

@@ -55,7 +55,7 @@ impl Below {
     }
 
     /// Takes note of the values of keys that were written and are committed.
-    pub(super) fn committed(&self, entries: KeyMap<Option<Bytes>>) {
+    pub(super) fn committed(&self, entries: impl Iterator<Item = (Bytes, Option<Bytes>)>) {
         self.cache.grow_older();
         for (key, value) in entries {
             self.cache.put(key, value);
@@ -146,16 +146,17 @@ impl Part {
         if self.bytes > budget {
             *self = Self::default();
         }
-        let added = entry_bytes(&key, value.as_ref());
-        let freed = self.entries.get(&key).map_or(0, |held| entry_bytes(&key, held.as_ref()));
+        let bytes = entry_bytes::<Option<Bytes>>;
+        let added = bytes(&key, value.as_ref());
+        let freed = self.entries.get(&key).map_or(0, |held| bytes(&key, held.as_ref()));
         self.bytes = self.bytes.saturating_add(added).saturating_sub(freed);
         self.entries.insert(key, value);
     }
 }
 
-/// About what an entry takes in a hash map, a third of whose slots are empty in the mean.
-pub(super) fn entry_bytes(key: &Bytes, value: Option<&Bytes>) -> usize {
-    let slot = size_of::<(Bytes, Option<Bytes>)>();
+/// About what an entry takes in a hash map of `T`, a third of whose slots are empty in the mean.
+pub(super) fn entry_bytes<T>(key: &Bytes, value: Option<&Bytes>) -> usize {
+    let slot = size_of::<(Bytes, T)>();
     slot.saturating_add(slot / 2)
         .saturating_add(key.memory())
         .saturating_add(value.map_or(0, Bytes::memory))

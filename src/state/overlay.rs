@@ -181,11 +181,28 @@ impl<'a> BlockOverlay<'a> {
     /// As [`BlockOverlay::absorb`].
     pub fn patch(&mut self, patch: &Patch) -> Result<(), StateError> {
         if patch.replaces_state {
-            let mut all = Vec::new();
-            self.scan(&[], &mut |key, _| all.push((key.clone(), None)))?;
-            self.absorb(Writer::Patch, all)?;
+            self.delete_all()?;
         }
         self.absorb(Writer::Patch, patch.entries.iter().cloned())
+    }
+
+    /// Deletes every key. From then on nothing is below: it has no key that is not written here.
+    fn delete_all(&mut self) -> Result<(), StateError> {
+        let mut all = Vec::new();
+        self.scan(&[], &mut |key, value| all.push((key.clone(), value.clone())))?;
+        self.slots.reserve(all.len());
+        for (key, value) in all {
+            let slot = Slot { before: Some(value), after: None, writer: Writer::Patch };
+            match self.slots.entry(key) {
+                Entry::Vacant(place) => drop(place.insert(slot)),
+                Entry::Occupied(mut held) => {
+                    let held = held.get_mut();
+                    (held.after, held.writer) = (None, Writer::Patch);
+                }
+            }
+        }
+        self.below = &Nothing;
+        Ok(())
     }
 
     /// Ends the block: its net changes, and the last writer of each, in the order of the keys.
@@ -209,6 +226,19 @@ impl StateRead for BlockOverlay<'_> {
         let above = above.filter(|(key, _)| key.starts_with(prefix));
         let above = above.map(|(key, slot)| (key.clone(), slot.after.clone())).collect();
         scan_layered(self.below, above, prefix, visit)
+    }
+}
+
+/// A state without keys.
+struct Nothing;
+
+impl StateRead for Nothing {
+    fn get(&self, _: &[u8]) -> Result<Option<Bytes>, StateError> {
+        Ok(None)
+    }
+
+    fn scan(&self, _: &[u8], _: &mut dyn FnMut(&Bytes, &Bytes)) -> Result<(), StateError> {
+        Ok(())
     }
 }
 
@@ -331,6 +361,29 @@ mod tests {
         overlay.patch(&patch).expect("memory can be read");
         assert_eq!(keys(&overlay, b""), "c1");
         assert_eq!(overlay.finish().0.changes().len(), 3);
+    }
+
+    #[test]
+    fn patches_that_replace_the_state_leave_the_first_values_before_them() {
+        let base = base();
+        let mut overlay = BlockOverlay::new(&base);
+        let entries = [entry(b"a", Some(b"1")), entry(b"d", Some(b"1"))];
+        overlay.patch(&Patch::new("change", false, entries)).expect("memory can be read");
+        let entries = [entry(b"a", Some(b"2")), entry(b"b", Some(b"0"))];
+        overlay.patch(&Patch::new("first", true, entries)).expect("memory can be read");
+        assert_eq!(keys(&overlay, b""), "a2b0");
+        overlay.patch(&Patch::new("last", true, [entry(b"c", Some(b"0"))])).expect("the same");
+        overlay.absorb(Writer::Tx(0), [entry(b"e", Some(b"3"))]).expect("the same");
+        assert_eq!(keys(&overlay, b""), "c0e3");
+        let (changes, writers) = overlay.finish();
+        let text =
+            |value: &Option<Bytes>| value.as_deref().map(String::from_utf8_lossy).map(Into::into);
+        let changes = changes.changes().iter();
+        let changes: Vec<(Option<String>, Option<String>)> =
+            changes.map(|change| (text(&change.before), text(&change.after))).collect();
+        let value = |value: &str| Some(value.to_owned());
+        assert_eq!(changes, [(value("0"), None), (value("0"), None), (None, value("3"))]);
+        assert_eq!(writers, [Writer::Patch, Writer::Patch, Writer::Tx(0)]);
     }
 
     #[test]

@@ -13,11 +13,14 @@ use crate::types::Height;
 /// Blocks that were executed in a sandbox, in order: what may be committed. Only a sandbox makes one.
 pub(crate) struct Rehearsal {
     spill: Arc<Spill>,
-    /// The first and the last block that are in the sandbox database.
+    /// The first and the last block that are in the sandbox database alone.
     spilled: Option<(Height, Height)>,
+    /// Those after them.
     memory: VecDeque<SealedBlock>,
     memory_bytes: usize,
-    /// Since when something is in memory alone.
+    /// How many of the last ones are in memory alone.
+    unsaved: usize,
+    /// Since when there are such.
     unsaved_since: Option<Instant>,
     /// Blocks that it came to hold.
     blocks: u64,
@@ -41,6 +44,7 @@ impl Rehearsal {
             spilled: None,
             memory: VecDeque::new(),
             memory_bytes: 0,
+            unsaved: 0,
             unsaved_since: None,
             blocks: 0,
             taken: 0,
@@ -60,7 +64,7 @@ impl Rehearsal {
     /// Moves what was not handed out to the sandbox database for the next recovery; says how many blocks that are.
     pub(crate) fn set_aside(&mut self) -> Result<u64, StoreError> {
         if !self.is_empty() {
-            self.spill_memory()?;
+            self.save()?;
             // CRASH: before this the blocks may be found not to fit, and are rehearsed again; after it they are gone on with.
             self.spill.write_base()?;
         }
@@ -72,7 +76,10 @@ impl Rehearsal {
         self.taken = self.taken.saturating_sub(1);
         match &mut self.spilled {
             Some((first, _)) => *first = block.order.height,
-            None => self.memory.push_front(block),
+            None => {
+                self.memory_bytes = self.memory_bytes.saturating_add(block.memory());
+                self.memory.push_front(block);
+            }
         }
     }
 
@@ -87,9 +94,10 @@ impl Rehearsal {
             }
             self.spilled = None;
         }
-        let block = self.memory.pop_front();
-        self.taken = self.taken.saturating_add(u64::from(block.is_some()));
-        Ok(block)
+        let Some(block) = self.memory.pop_front() else { return Ok(None) };
+        self.memory_bytes = self.memory_bytes.saturating_sub(block.memory());
+        self.taken = self.taken.saturating_add(1);
+        Ok(Some(block))
     }
 
     /// Goes on with the blocks from `first` to `last` that an earlier process left in the sandbox database.
@@ -97,8 +105,8 @@ impl Rehearsal {
         (self.spilled, self.blocks) = (Some((first, last)), blocks);
     }
 
-    /// Takes up blocks that follow; moves all of them to the sandbox database where they take more memory, or were there
-    /// for longer, than they may.
+    /// Takes up blocks that follow; writes all of them to the sandbox database where they take more memory, or were there
+    /// alone for longer, than they may.
     pub(super) fn add(
         &mut self,
         blocks: Vec<SealedBlock>,
@@ -111,30 +119,35 @@ impl Rehearsal {
         for block in blocks {
             self.memory_bytes = self.memory_bytes.saturating_add(block.memory());
             self.blocks = self.blocks.saturating_add(1);
+            self.unsaved = self.unsaved.saturating_add(1);
             self.memory.push_back(block);
         }
         let unsaved = self.unsaved_since.get_or_insert_with(Instant::now).elapsed();
         let is_late = limits.unsaved_max.is_some_and(|most| unsaved >= most);
-        if self.memory_bytes > limits.memory_bytes_max || is_late {
-            self.spill_memory()?;
+        let is_much = self.memory_bytes > limits.memory_bytes_max;
+        if is_much || is_late {
+            self.save()?;
+        }
+        if is_much && let (Some(front), Some(back)) = (self.memory.front(), self.memory.back()) {
+            let first = self.spilled.map_or(front.order.height, |(first, _)| first);
+            self.spilled = Some((first, back.order.height));
+            self.memory.clear();
+            self.memory_bytes = 0;
         }
         Ok(())
     }
 
-    fn spill_memory(&mut self) -> Result<(), StoreError> {
-        let (Some(front), Some(back)) = (self.memory.front(), self.memory.back()) else {
-            return Ok(());
-        };
-        let first = self.spilled.map_or(front.order.height, |(first, _)| first);
-        let last = back.order.height;
-        let encoded: Vec<_> =
-            self.memory.drain(..).map(|block| (block.order.height, block.encode())).collect();
-        self.spill.write(|database| {
-            // CRASH: what is written here is gone on with; what is not is rehearsed again.
-            database.add_blocks(encoded.iter().map(|(height, body)| (*height, body.as_slice())))
-        })?;
-        self.spilled = Some((first, last));
-        (self.memory_bytes, self.unsaved_since) = (0, None);
+    /// Writes what is in memory alone to the sandbox database.
+    fn save(&mut self) -> Result<(), StoreError> {
+        let unsaved = self.memory.iter().rev().take(self.unsaved).rev();
+        let encoded: Vec<_> = unsaved.map(|block| (block.order.height, block.encode())).collect();
+        if !encoded.is_empty() {
+            self.spill.write(|database| {
+                // CRASH: what is written here is gone on with; what is not is rehearsed again.
+                database.add_blocks(encoded.iter().map(|(height, body)| (*height, body.as_slice())))
+            })?;
+        }
+        (self.unsaved, self.unsaved_since) = (0, None);
         Ok(())
     }
 

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use rewake::exec::{Dependencies, Executor, ExecutorSettings, Rulings};
 use rewake::machine::evm::EvmReceipt;
 use rewake::machine::{BlockInput, Registry, StateMachine};
@@ -52,6 +52,8 @@ pub(crate) struct Times {
     pub(crate) known: f64,
     pub(crate) one: f64,
     pub(crate) revm: f64,
+    /// The slower one of two `revm` that execute the block at once and know nothing of each other.
+    pub(crate) both: f64,
     /// What a node would check of the block after `revm`.
     pub(crate) checks: f64,
 }
@@ -67,11 +69,13 @@ enum Side {
     One,
     /// Sequential `revm`.
     Revm,
+    /// The same twice at once.
+    Both,
     /// Checks of the header, which `revm` leaves out.
     Checks,
 }
 
-const SIDES: [Side; 5] = [Side::Two, Side::Known, Side::One, Side::Revm, Side::Checks];
+const SIDES: [Side; 6] = [Side::Two, Side::Known, Side::One, Side::Revm, Side::Both, Side::Checks];
 
 impl Contest {
     /// Executes blocks once on one worker, each above what the one before left and its own patches.
@@ -119,8 +123,8 @@ impl Contest {
             tell_of_company(&executors);
         }
         let medians = |times: [Vec<f64>; SIDES.len()]| {
-            let [two, known, one, revm, checks] = times.map(median);
-            Times { two, known, one, revm, checks }
+            let [two, known, one, revm, both, checks] = times.map(median);
+            Times { two, known, one, revm, both, checks }
         };
         Ok(times.into_iter().map(medians).collect())
     }
@@ -195,6 +199,12 @@ impl Contested {
                 ensure!(agree(results, &self.receipts), "block {height}: revm disagrees");
                 Ok(took)
             }
+            Side::Both => std::thread::scope(|scope| {
+                let other = scope.spawn(|| self.bare.execute());
+                let own = self.bare.execute()?.took;
+                let other = other.join().map_err(|_| anyhow!("revm panicked"))??.took;
+                Ok(own.max(other))
+            }),
             Side::Checks => check(&self.input, &self.receipts),
         }
     }

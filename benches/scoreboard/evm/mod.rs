@@ -25,6 +25,7 @@ const TWO: Side = |times| times.two;
 const KNOWN: Side = |times| times.known;
 const ONE: Side = |times| times.one;
 const REVM: Side = |times| times.revm;
+const HALF_OF_BOTH: Side = |times| times.both / 2.0;
 const REVM_AND_CHECKS: Side = |times| times.revm + times.checks;
 
 /// Executes transfers, and the blocks of mainnet where they are at hand.
@@ -66,6 +67,7 @@ fn of_transfers(
     Ok(vec![
         faster(format!("{what}: two workers, against one"), &times, TWO, ONE, goal),
         faster(format!("{what}: two workers, against sequential revm"), &times, TWO, REVM, None),
+        at_once(what, &times),
         faster(format!("{what}: one worker, against sequential revm"), &times, ONE, REVM, None),
         faster(
             format!("{what}: one worker, against revm and checks of headers"),
@@ -98,6 +100,7 @@ fn of_mainnet(blocks: &[Contested], times: &[Times]) -> Vec<Row> {
             REVM,
             least(1.6),
         ),
+        at_once(&what, times),
         faster(format!("{what}: one worker, against sequential revm"), times, ONE, REVM, None),
         faster(
             format!("{what}: one worker, against revm and checks of headers"),
@@ -114,6 +117,12 @@ fn of_mainnet(blocks: &[Contested], times: &[Times]) -> Vec<Row> {
     ];
     rows.extend(path_rows(&what, path));
     rows
+}
+
+/// Returns what two processors are worth at most on this machine: how many times faster two `revm` at once execute blocks
+/// than one after the other.
+fn at_once(what: &str, times: &[Times]) -> Row {
+    faster(format!("{what}: two revm at once, against one"), times, HALF_OF_BOTH, REVM, None)
 }
 
 /// Returns how many times faster one side executes blocks than another.

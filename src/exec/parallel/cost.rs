@@ -15,12 +15,10 @@ const TXS_MIN: usize = 8;
 const WORK_MIN: Duration = Duration::from_micros(150);
 /// What a transaction takes at least where executing it ahead of its turn, and looking at what it read, can pay.
 const AHEAD_NANOS_MIN: u64 = 20_000;
-/// Work below which executing transactions ahead of their turn, which wakes threads for each of them, does not pay.
-const AHEAD_WORK_MIN: Duration = Duration::from_millis(1);
-/// What a transaction takes at least where executing it in a section of its own, and looking at what it read, can pay.
+/// What a transaction takes at least where executing it in a section, and looking at what it read, can pay.
 const SECTION_NANOS_MIN: u64 = 1_500;
-/// Work below which sections do not pay.
-const SECTIONS_WORK_MIN: Duration = Duration::from_micros(400);
+/// Work of which nobody tells what it touches below which waking threads for it, perhaps in vain, does not pay.
+const UNDECLARED_WORK_MIN: Duration = Duration::from_millis(1);
 /// What a transaction takes at least where executing it before its block, and looking at what it read, can pay.
 const FORESIGHT_NANOS_MIN: u64 = 4_000;
 
@@ -118,14 +116,11 @@ impl Costs {
 
     /// Returns how so many transactions are executed, where nobody tells what they touch.
     pub(super) fn way(&self, txs: usize) -> Way {
-        let Some(nanos) = self.nanos_per_tx() else { return Way::InOrder };
-        let is_more = |nanos_min, work_min| nanos >= nanos_min && work(nanos, txs) >= work_min;
-        if is_more(AHEAD_NANOS_MIN, AHEAD_WORK_MIN) {
-            Way::Ahead
-        } else if is_more(SECTION_NANOS_MIN, SECTIONS_WORK_MIN) {
-            Way::Sections
-        } else {
-            Way::InOrder
+        let is_enough = |nanos: &u64| work(*nanos, txs) >= UNDECLARED_WORK_MIN;
+        match self.nanos_per_tx().filter(is_enough) {
+            Some(AHEAD_NANOS_MIN..) => Way::Ahead,
+            Some(SECTION_NANOS_MIN..) => Way::Sections,
+            _ => Way::InOrder,
         }
     }
 
@@ -243,9 +238,9 @@ mod tests {
             txs.map(|txs| costs.way(txs))
         };
         assert_eq!(Costs::default().way(1_000), Way::InOrder, "nothing is known");
-        assert_eq!(ways(20_000, [50, 49, 19]), [Way::Ahead, Way::Sections, Way::InOrder]);
-        assert_eq!(ways(19_999, [1_000, 21, 20]), [Way::Sections, Way::Sections, Way::InOrder]);
-        assert_eq!(ways(1_500, [267, 266, 9]), [Way::Sections, Way::InOrder, Way::InOrder]);
+        assert_eq!(ways(20_000, [1_000, 50, 49]), [Way::Ahead, Way::Ahead, Way::InOrder]);
+        assert_eq!(ways(19_999, [1_000, 51, 50]), [Way::Sections, Way::Sections, Way::InOrder]);
+        assert_eq!(ways(1_500, [667, 666, 9]), [Way::Sections, Way::InOrder, Way::InOrder]);
         assert_eq!(ways(1_499, [1_000_000, 300, 9]), [Way::InOrder; 3]);
     }
 

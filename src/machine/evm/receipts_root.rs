@@ -21,8 +21,8 @@ use crate::machine::Helpers;
 const CHILDREN: usize = 16;
 /// Branches whose keys come before that of the very first leaf.
 const BEFORE_FIRST: usize = 128 / CHILDREN;
-/// Receipts from which on it pays to wake other threads.
-const PARALLEL_MIN: usize = 64;
+/// Receipts and logs from which on it pays to wake other threads, each of about a microsecond.
+const PARALLEL_MIN: usize = 400;
 /// The path of a leaf of which the branch above names all.
 const NO_PATH: u8 = 0x20;
 
@@ -33,7 +33,8 @@ pub(super) fn bloom_and_root(
     helpers: Helpers<'_>,
 ) -> (Bloom, B256) {
     let trie = Trie::new(receipts);
-    if receipts.len() < PARALLEL_MIN {
+    let logs = receipts.iter().map(|(output, _)| output.logs.len());
+    if logs.fold(receipts.len(), usize::saturating_add) < PARALLEL_MIN {
         trie.make();
     } else {
         helpers.run(&|| trie.make());

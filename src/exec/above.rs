@@ -111,13 +111,16 @@ pub(crate) struct AboveCheckpoint {
     written_bytes: usize,
     handed_out_bytes: usize,
     spilled: Spilled,
+    /// Whether what came and went is forgotten.
+    forgets: bool,
     bytes_max: usize,
 }
 
 /// What uncommitted blocks made of a key.
 struct Written {
     value: Option<Bytes>,
-    /// Whether nothing below has the key: once it is deleted again, nothing needs to be known of it.
+    /// Whether nothing below has the key, or will before this is committed: once it is deleted again, nothing needs to be
+    /// known of it.
     is_new: bool,
 }
 
@@ -142,6 +145,7 @@ impl AboveCheckpoint {
             written_bytes: 0,
             handed_out_bytes: 0,
             spilled: Spilled::Nothing,
+            forgets: true,
             bytes_max: memory_bytes,
         }
     }
@@ -152,6 +156,13 @@ impl AboveCheckpoint {
         self
     }
 
+    /// Keeps that a key came and went: for a state that is read while what was handed out is committed, perhaps in several
+    /// batches. The key may be there between two of them.
+    pub(crate) const fn without_forgetting(mut self) -> Self {
+        self.forgets = false;
+        self
+    }
+
     /// Takes over the values after a block.
     pub(crate) fn apply(&mut self, changes: &ChangeSet) -> Result<(), StoreError> {
         let bytes = entry_bytes::<Written>;
@@ -159,6 +170,7 @@ impl AboveCheckpoint {
             let added = bytes(key, after.as_ref());
             let Some(held) = self.written.get_mut(key) else {
                 let is_new = before.is_none()
+                    && self.forgets
                     && self.spilled == Spilled::Nothing
                     && !self.handed_out.contains_key(key);
                 self.written_bytes = self.written_bytes.saturating_add(added);
@@ -249,5 +261,58 @@ impl StateRead for AboveCheckpoint {
         let written = self.entries().filter(|(key, _)| key.starts_with(prefix));
         above.extend(written.map(|(key, written)| (key.clone(), written.value.clone())));
         scan_layered(&*self.below.store().main_amid_batch(), above, prefix, visit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::MachineVersion;
+    use crate::state::StateDigest;
+    use crate::store::{Batch, DataDir};
+
+    fn change(key: &str, before: Option<&str>, after: Option<&str>) -> ChangeSet {
+        let bytes = |text: &str| Bytes::from(text.as_bytes());
+        let (before, after) = (before.map(bytes), after.map(bytes));
+        ChangeSet::new(vec![Change { key: bytes(key), before, after }])
+    }
+
+    /// A key that came, a batch of which is committed, and went.
+    fn came_and_went(is_remembered: bool) -> AboveCheckpoint {
+        let machine = MachineVersion::new("none", 1);
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let dir = DataDir::new(scratch.path().join("node"));
+        dir.create(&machine).expect("a node");
+        let store = Arc::new(dir.open().expect("a node"));
+        let base = SandboxBase { machine, parent: Digest::ZERO };
+        let spill = Arc::new(Spill::new(Arc::clone(&store), base, None));
+        let state = AboveCheckpoint::new(Arc::clone(&store), spill, 1 << 20);
+        let mut state = if is_remembered { state.without_forgetting() } else { state };
+        let came = change("k", None, Some("1"));
+        state.apply(&came).expect("it is held");
+        state.apply(&change("k", Some("1"), None)).expect("it is held");
+        if is_remembered {
+            state.hand_out();
+            let batch = Batch { net: came, machine_version: 1, ..Batch::default() };
+            let staged = store.stage(&batch).expect("rows");
+            staged.commit(&StateDigest::default()).expect("a commit");
+        }
+        state
+    }
+
+    #[test]
+    fn a_key_that_came_and_went_takes_no_memory() {
+        let state = came_and_went(false);
+        assert_eq!((state.written.len(), state.written_bytes), (0, 0));
+        assert_eq!(state.get(b"k").expect("a table"), None);
+    }
+
+    #[test]
+    fn a_key_that_came_and_went_is_not_read_between_two_batches() {
+        let mut state = came_and_went(true);
+        assert_eq!(state.get(b"k").expect("a table"), None);
+        state.scan(b"", &mut |key, _| panic!("{key:?} is gone")).expect("a table");
+        state.committed().expect("a table");
+        assert_eq!(state.get(b"k").expect("a table"), None);
     }
 }

@@ -14,7 +14,7 @@ use crate::exec::{
     Clock, Dependencies, RetryPolicy, SystemClock, Watch, WorkersChange, panic_guard,
 };
 use crate::machine::{
-    BlockInput, BlockOutcome, CheckFailure, Helpers, Limits, OpenBlock, StateMachine, Work,
+    BlockInput, BlockOutcome, CheckFailure, Limits, OpenBlock, StateMachine, Threads, Work,
 };
 use crate::state::{ChangeSet, StateError, StateRead, Writer};
 use crate::types::{Bytes, Height, Seq};
@@ -328,8 +328,8 @@ impl Executor {
             };
             self.pool.run(threads, help, work);
         };
-        let helpers = if threads > 1 { Helpers::new(&share) } else { Helpers::NONE };
-        let outcome = BlockOutcome { receipts, changes, state: &after, helpers };
+        let threads = if threads > 1 { Threads::new(&share) } else { Threads::ONE };
+        let outcome = BlockOutcome { receipts, changes, state: &after, threads };
         self.watch.begin(height, None);
         let checked = panic_guard::run(|| catch_unwind(AssertUnwindSafe(|| block.check(&outcome))));
         self.watch.end();

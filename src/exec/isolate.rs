@@ -165,6 +165,7 @@ impl Recovery {
             bus: self.options.rehearsed.clone(),
             brake: Arc::clone(&self.brake),
             memory_bytes: self.options.memory_bytes,
+            is_read_amid_commits: self.options.gate == Gate::Batch,
             rehearsed_bytes: self.rehearsed_bytes(),
             // With a gate for each batch, what is not committed is no more than a batch.
             unsaved_max: self

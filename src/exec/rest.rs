@@ -31,6 +31,7 @@ impl Rest {
     pub(super) fn paid(&self, paid: bool, units: u64) {
         if paid {
             self.times.store(0, Ordering::Relaxed);
+            self.left.store(0, Ordering::Relaxed);
             return;
         }
         let times = self.times.load(Ordering::Relaxed).saturating_mul(2);

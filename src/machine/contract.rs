@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::block::{Receipt, Receipts};
 use crate::event::Patch;
-use crate::machine::{Context, Helpers};
+use crate::machine::{Context, Threads};
 use crate::state::{ChangeSet, StateRead};
 use crate::types::{Bytes, Height, Seq, Slice, TxId, UnixMillis};
 
@@ -155,8 +155,8 @@ pub struct BlockOutcome<'a> {
     pub changes: &'a ChangeSet,
     /// The state after the block.
     pub state: &'a dyn StateRead,
-    /// Who may help to check it.
-    pub helpers: Helpers<'a>,
+    /// Threads that may share the work of checking it.
+    pub threads: Threads<'a>,
 }
 
 /// What becomes of a block one of whose transactions cannot be executed.

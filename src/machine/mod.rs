@@ -4,15 +4,15 @@ mod context;
 mod contract;
 #[cfg(feature = "evm")]
 pub mod evm;
-mod helpers;
 pub mod ledger;
 mod registry;
+mod threads;
 
 pub use context::{Context, Limits};
 pub use contract::{
     BlockInput, BlockOutcome, CheckFailure, ExecError, MachineVersion, OpenBlock, Opened,
     PoisonPolicy, Preparation, StateMachine, TxInput,
 };
-pub use helpers::Helpers;
-pub(crate) use helpers::Work;
 pub use registry::{Registry, UnknownMachine};
+pub use threads::Threads;
+pub(crate) use threads::Work;

@@ -192,7 +192,11 @@ impl<'a> BlockOverlay<'a> {
         self.scan(&[], &mut |key, value| all.push((key.clone(), value.clone())))?;
         self.slots.reserve(all.len());
         for (key, value) in all {
-            let slot = Slot { before: Some(value), after: None, writer: Writer::Patch };
+            let before = match self.layer.find(&key) {
+                Some(held) => held.before.clone(),
+                None => Some(value),
+            };
+            let slot = Slot { before, after: None, writer: Writer::Patch };
             match self.slots.entry(key) {
                 Entry::Vacant(place) => drop(place.insert(slot)),
                 Entry::Occupied(mut held) => {

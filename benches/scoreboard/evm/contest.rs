@@ -69,13 +69,11 @@ enum Side {
     One,
     /// Sequential `revm`.
     Revm,
-    /// The same twice at once.
-    Both,
     /// Checks of the header, which `revm` leaves out.
     Checks,
 }
 
-const SIDES: [Side; 6] = [Side::Two, Side::Known, Side::One, Side::Revm, Side::Both, Side::Checks];
+const SIDES: [Side; 5] = [Side::Two, Side::Known, Side::One, Side::Revm, Side::Checks];
 
 impl Contest {
     /// Executes blocks once on one worker, each above what the one before left and its own patches.
@@ -122,11 +120,20 @@ impl Contest {
             }
             tell_of_company(&executors);
         }
-        let medians = |times: [Vec<f64>; SIDES.len()]| {
-            let [two, known, one, revm, both, checks] = times.map(median);
+        let medians = |(times, both): ([Vec<f64>; SIDES.len()], f64)| {
+            let [two, known, one, revm, checks] = times.map(median);
             Times { two, known, one, revm, both, checks }
         };
-        Ok(times.into_iter().map(medians).collect())
+        Ok(times.into_iter().zip(self.measure_both(repetitions)?).map(medians).collect())
+    }
+
+    /// Measures two `revm` at once, apart from the other sides: each turn starts a thread.
+    fn measure_both(&self, repetitions: usize) -> Result<Vec<f64>> {
+        let measure = |block: &Contested| {
+            let times = (0..repetitions).map(|_| Ok(block.run_both()?.as_secs_f64()));
+            times.collect::<Result<Vec<_>>>().map(median)
+        };
+        self.blocks.iter().map(measure).collect()
     }
 
     /// Counts what one worker and what `revm` allocate for each transaction.
@@ -199,14 +206,18 @@ impl Contested {
                 ensure!(agree(results, &self.receipts), "block {height}: revm disagrees");
                 Ok(took)
             }
-            Side::Both => std::thread::scope(|scope| {
-                let other = scope.spawn(|| self.bare.execute());
-                let own = self.bare.execute()?.took;
-                let other = other.join().map_err(|_| anyhow!("revm panicked"))??.took;
-                Ok(own.max(other))
-            }),
             Side::Checks => check(&self.input, &self.receipts),
         }
+    }
+
+    /// Executes the block in two `revm` at once; says what the slower one took.
+    fn run_both(&self) -> Result<Duration> {
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| self.bare.execute());
+            let own = self.bare.execute()?.took;
+            let other = other.join().map_err(|_| anyhow!("revm panicked"))??.took;
+            Ok(own.max(other))
+        })
     }
 
     fn execute(&self, executor: &Executor, known: Option<&Dependencies>) -> Result<Duration> {

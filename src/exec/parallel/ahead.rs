@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::attempt::{Ahead, AtItsTurn, Attempt};
+use super::attempt::{Ahead, AtItsTurn, Attempt, Tally};
 use super::queue::{Queue, State, Turn};
 use super::versions::{Found, Versions};
 use crate::exec::steps::{Job, Run, number};
@@ -19,8 +19,8 @@ use crate::types::Bytes;
 const SEEN_MAX: usize = 1 << 16;
 /// Time after which the thread whose turn has come leaves what it executes ahead.
 const AHEAD_MAX: Duration = Duration::from_millis(20);
-/// Executions in vain from which on it is asked whether to go on.
-const IN_VAIN_MIN: usize = 12;
+/// As many as are taken over at least for each execution in vain, which keeps the thread whose turn it is from others.
+const TAKEN_MIN: usize = 2;
 /// Operations between two looks at the clock.
 const LOOK_EVERY: u32 = 64;
 
@@ -39,27 +39,13 @@ pub(super) fn execute(
         let (pool, threads) = (run.job.executor.pool(), run.job.threads);
         let led = pool.run(threads, help, || board.lead(&mut above));
         let Tally { time, .. } = led?;
-        run.job.executor.costs().compared(began.elapsed(), time);
+        let (costs, txs) = (run.job.executor.costs(), above.next().saturating_sub(run.next()));
+        costs.took(time, txs);
+        costs.compared(began.elapsed(), time, run.job.input.txs.len());
         above.into_above()
     };
     run.adopt(above);
     Ok(())
-}
-
-/// How many executions ahead of their turn were taken over, how many were in vain, and what time they took.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    ahead: usize,
-    in_vain: usize,
-    /// What the executions took that count: about what all would have taken in order.
-    time: Duration,
-}
-
-impl Tally {
-    /// Says whether so much was in vain that order is faster.
-    const fn is_hopeless(self) -> bool {
-        self.in_vain >= IN_VAIN_MIN && self.in_vain.saturating_mul(2) > self.ahead
-    }
 }
 
 /// What the threads share.
@@ -128,7 +114,7 @@ impl<'a> Board<'a> {
         let mut tally = Tally::default();
         for at in 0..self.steps.len() {
             self.turn(at, run, &mut tally)?;
-            if tally.is_hopeless() && !self.goes_on {
+            if tally.is_hopeless(TAKEN_MIN) && !self.goes_on {
                 break;
             }
         }
@@ -186,7 +172,7 @@ impl<'a> Board<'a> {
         tally: &mut Tally,
     ) -> Result<(), BlockFailure> {
         if self.is_sound(at, run) && run.overlay.settle_additions(&mut touched)? {
-            tally.ahead += 1;
+            tally.taken += 1;
             tally.time += time;
             run.take_over(receipt, touched)?;
             return Ok(());

@@ -10,6 +10,9 @@ use crate::machine::{Context, OpenBlock};
 use crate::state::{StateRead, Touched};
 use crate::types::Seq;
 
+/// Executions in vain from which on it is asked whether to go on.
+const IN_VAIN_MIN: usize = 12;
+
 /// A transaction that is executed ahead of its turn.
 pub(super) struct Attempt<'a> {
     pub(super) job: Job<'a>,
@@ -27,6 +30,22 @@ pub(in crate::exec) struct Ahead {
     pub(super) touched: Touched,
     /// What that took.
     pub(super) time: Duration,
+}
+
+/// What became of transactions that were executed ahead of their turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) taken: usize,
+    pub(super) in_vain: usize,
+    /// What the executions took that count: about what all would have taken in order.
+    pub(super) time: Duration,
+}
+
+impl Tally {
+    /// Says whether so much was in vain that order is faster: for each such execution, fewer than so many were taken over.
+    pub(super) const fn is_hopeless(self, taken_min: usize) -> bool {
+        self.in_vain >= IN_VAIN_MIN && self.in_vain.saturating_mul(taken_min) > self.taken
+    }
 }
 
 impl Attempt<'_> {

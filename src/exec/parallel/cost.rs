@@ -22,6 +22,9 @@ const UNDECLARED_WORK_MIN: Duration = Duration::from_millis(1);
 /// What a transaction takes at least where executing it before its block, and looking at what it read, can pay.
 const FORESIGHT_NANOS_MIN: u64 = 4_000;
 
+/// One in so many transactions of a block counts as lost where nothing was won.
+const NOTHING_WON: usize = 32;
+
 /// What is known before a block is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Outlook {
@@ -78,10 +81,14 @@ fn work(nanos_per_tx: u64, txs: usize) -> Duration {
     Duration::from_nanos(nanos_per_tx.saturating_mul(count(txs)))
 }
 
-/// Says whether shares of so many transactions are balanced well enough for their threads: at least a quarter is won.
+/// Says whether shares of so many transactions are balanced well enough for their threads.
 pub(super) fn pays(shares: &[usize]) -> bool {
-    let (all, largest) = (shares.iter().sum::<usize>(), shares.iter().max().copied().unwrap_or(0));
-    largest.saturating_mul(5) <= all.saturating_mul(4)
+    is_shorter(shares.iter().max().copied().unwrap_or(0), shares.iter().sum())
+}
+
+/// Says whether the most transactions that have to follow each other are so few of all that at least a quarter is won.
+pub(super) fn is_shorter(longest: usize, all: usize) -> bool {
+    longest.saturating_mul(5) <= all.saturating_mul(4)
 }
 
 /// Says whether a tenth was won on what would have been taken in order: what several threads execute takes each of them a
@@ -129,12 +136,13 @@ impl Costs {
         self.nanos_per_tx().is_none_or(|nanos| wins(time, work(nanos, txs)))
     }
 
-    /// Takes note of what transactions took on several threads, and of what they would have taken in order.
-    pub(super) fn compared(&self, time: Duration, in_order: Duration) {
+    /// Takes note of what a block of so many transactions took on several threads, and of what it would have taken in
+    /// order. Where that did not pay, there is the less rest the less was lost.
+    pub(super) fn compared(&self, time: Duration, in_order: Duration, txs: usize) {
         let nanos = u128::from(self.nanos_per_tx().unwrap_or(1));
         let lost = time.saturating_sub(in_order).as_nanos().checked_div(nanos).unwrap_or(0);
-        // What next to nothing was lost on is not tried all the time either.
-        let lost = usize::try_from(lost).unwrap_or(usize::MAX).saturating_add(1);
+        // What nothing was lost on, and nothing won, is not tried all the time either.
+        let lost = usize::try_from(lost).unwrap_or(usize::MAX).max(txs / NOTHING_WON);
         self.paid(wins(time, in_order), lost);
     }
 
@@ -143,10 +151,10 @@ impl Costs {
         self.rest.has_block(count(txs))
     }
 
-    /// Takes note of whether parallelism paid; where it did not, ever more transactions are executed in order for each
-    /// one that could have been executed instead.
-    pub(super) fn paid(&self, paid: bool, lost_txs: usize) {
-        self.rest.paid(paid, count(lost_txs));
+    /// Takes note of whether parallelism paid; where it did not, several times so many transactions are executed in order,
+    /// ever more.
+    pub(super) fn paid(&self, paid: bool, txs: usize) {
+        self.rest.paid(paid, count(txs));
     }
 
     /// Says whether it can pay to execute transactions before their block's turn.
@@ -164,9 +172,9 @@ impl Costs {
         txs >= TXS_MIN && self.nanos_per_tx().is_none_or(|nanos| work(nanos, txs) >= WORK_MIN)
     }
 
-    /// Takes note of whether it paid, and of how many were foreseen in vain.
-    pub(super) fn foresight_paid(&self, paid: bool, in_vain: usize) {
-        self.foresight_rest.paid(paid, count(in_vain));
+    /// Takes note of whether it paid, and of how many were foreseen and not taken over.
+    pub(super) fn foresight_paid(&self, paid: bool, lost: usize) {
+        self.foresight_rest.paid(paid, count(lost));
     }
 }
 
@@ -199,6 +207,7 @@ mod tests {
         assert!(pays(&[800, 200]));
         assert!(!pays(&[801, 199]));
         assert!(!pays(&[10]));
+        assert!(is_shorter(1, 1_000) && is_shorter(4, 5) && !is_shorter(5, 5));
     }
 
     #[test]

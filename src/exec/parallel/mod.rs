@@ -25,9 +25,10 @@ mod versions;
 
 use std::time::Instant;
 
+use self::attempt::Tally;
 use self::cost::{Advice, Outlook, SAMPLE_TXS, Way, advise};
 use self::shares::Parting;
-use self::speculation::{Base, Tally};
+use self::speculation::Base;
 use crate::exec::steps::Run;
 use crate::exec::{BlockFailure, Dependencies};
 use crate::machine::OpenBlock;
@@ -49,9 +50,11 @@ pub(super) fn transactions(
         run.learn();
     }
     if !foreseen.is_empty() {
+        let results = foreseen.iter().flatten().count();
         let Tally { taken, in_vain, .. } =
             speculation::take_over(run, block, foreseen, Base::Other)?;
-        run.job.executor.costs().foresight_paid(taken >= in_vain, in_vain);
+        let lost = results.saturating_sub(taken);
+        run.job.executor.costs().foresight_paid(taken >= in_vain, lost);
     }
     let mut advice = advice(run);
     if advice == Advice::Sample {
@@ -92,15 +95,12 @@ fn in_parallel(run: &mut Run<'_>, block: &dyn OpenBlock) -> Result<(), BlockFail
     match shares::part(block, run) {
         Parting::Undeclared => {
             let known = run.job.known.filter(|known| known.txs() == txs);
-            let pays = |known: &Dependencies| {
-                let depth = known.longest_chain();
-                cost::pays(&[depth, txs.saturating_sub(depth)])
-            };
+            let pays = |known: &Dependencies| cost::is_shorter(known.longest_chain(), txs);
             let way = match run.job.input.height.get() % 2 {
                 // Whoever asks for threads whether they pay or not gets both ways, block by block.
                 0 if run.job.executor.is_forced() => Way::Ahead,
                 _ if run.job.executor.is_forced() => Way::Sections,
-                _ if known.is_none_or(pays) => costs.way(txs),
+                _ if known.is_none_or(pays) => costs.way(txs.saturating_sub(run.next())),
                 _ => Way::InOrder,
             };
             match way {

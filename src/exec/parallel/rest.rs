@@ -33,7 +33,7 @@ impl RestOfBlocks {
         block % LOOK_EVERY == LOOK_EVERY - 1 || self.txs.has(txs)
     }
 
-    /// Takes note of whether it paid for a block of so many transactions; where it did not, ever more rest.
+    /// Takes note of whether it paid; where it did not, several times so many transactions rest, ever more.
     pub(super) fn paid(&self, paid: bool, txs: u64) {
         self.txs.paid(paid, txs);
     }

@@ -3,16 +3,13 @@
 //! At its turn each of them is taken over if all that it read has the same value then, whoever wrote it.
 
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::attempt::{Ahead, Attempt};
+use super::attempt::{Ahead, Attempt, Tally};
 use crate::exec::BlockFailure;
 use crate::exec::steps::{Job, Run, number};
 use crate::machine::OpenBlock;
 use crate::state::{BlockOverlay, StateError, StateRead, Touched, Writer};
-
-/// Transactions in vain from which on it is asked whether to go on.
-const IN_VAIN_MIN: usize = 12;
 
 /// A thread that executes transactions before their turn.
 pub(super) struct Speculation<'a> {
@@ -62,15 +59,6 @@ pub(super) enum Base {
     Other,
 }
 
-/// What became of transactions that were executed before their turn.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tally {
-    pub(super) taken: usize,
-    pub(super) in_vain: usize,
-    /// What the executions took that count: about what all would have taken in order.
-    pub(super) time: Duration,
-}
-
 /// Takes transactions over from the next one on, or executes them, until too much was in vain.
 pub(super) fn take_over(
     run: &mut Run<'_>,
@@ -99,7 +87,7 @@ pub(super) fn take_over(
         let began = Instant::now();
         run.tx(block)?;
         tally.time += began.elapsed();
-        if tally.in_vain >= IN_VAIN_MIN && tally.in_vain > tally.taken {
+        if tally.is_hopeless(1) {
             break;
         }
     }

@@ -43,6 +43,8 @@ pub(crate) struct SandboxParts {
     pub(crate) brake: Arc<Brake>,
     /// Bytes of memory for the state above the checkpoint, and as many for what is cached of the one below.
     pub(crate) memory_bytes: usize,
+    /// Whether blocks are committed while those after them are rehearsed.
+    pub(crate) is_read_amid_commits: bool,
     /// Bytes of memory for rehearsed blocks.
     pub(crate) rehearsed_bytes: usize,
     /// For how long rehearsed blocks may be in memory alone, where that matters.
@@ -159,6 +161,7 @@ impl Sandbox {
             bus,
             brake,
             memory_bytes,
+            is_read_amid_commits,
             rehearsed_bytes,
             unsaved_max,
             works_apart,
@@ -167,6 +170,9 @@ impl Sandbox {
         let (database, resume) = found.unzip();
         let spill = Arc::new(Spill::new(Arc::clone(&store), base, database));
         let mut state = AboveCheckpoint::new(Arc::clone(&store), Arc::clone(&spill), memory_bytes);
+        if is_read_amid_commits {
+            state = state.without_forgetting();
+        }
         let mut rehearsal = Rehearsal::empty(Arc::clone(&spill));
         let mut after = checkpoint.map(|row| row.order.seq);
         let mut size = BatchSize::default();

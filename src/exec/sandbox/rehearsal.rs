@@ -10,6 +10,9 @@ use crate::exec::sealed::SealedBlock;
 use crate::store::StoreError;
 use crate::types::Height;
 
+/// Bytes of blocks that are written to the sandbox database in one transaction, or a block more.
+const SAVED_AT_ONCE: usize = 8 << 20;
+
 /// Blocks that were executed in a sandbox, in order: what may be committed. Only a sandbox makes one.
 pub(crate) struct Rehearsal {
     spill: Arc<Spill>,
@@ -74,12 +77,11 @@ impl Rehearsal {
     /// Takes back the block that was handed out last.
     pub(crate) fn put_back(&mut self, block: SealedBlock) {
         self.taken = self.taken.saturating_sub(1);
-        match &mut self.spilled {
-            Some((first, _)) => *first = block.order.height,
-            None => {
-                self.memory_bytes = self.memory_bytes.saturating_add(block.memory());
-                self.memory.push_front(block);
-            }
+        if let Some((first, _)) = &mut self.spilled {
+            *first = block.order.height;
+        } else {
+            self.memory_bytes = self.memory_bytes.saturating_add(block.memory());
+            self.memory.push_front(block);
         }
     }
 
@@ -139,14 +141,19 @@ impl Rehearsal {
 
     /// Writes what is in memory alone to the sandbox database.
     fn save(&mut self) -> Result<(), StoreError> {
-        let unsaved = self.memory.iter().rev().take(self.unsaved).rev();
-        let encoded: Vec<_> = unsaved.map(|block| (block.order.height, block.encode())).collect();
-        if !encoded.is_empty() {
-            self.spill.write(|database| {
-                // CRASH: what is written here is gone on with; what is not is rehearsed again.
-                database.add_blocks(encoded.iter().map(|(height, body)| (*height, body.as_slice())))
-            })?;
+        let mut encoded = Vec::new();
+        let mut bytes = 0usize;
+        for block in self.memory.iter().rev().take(self.unsaved).rev() {
+            let body = block.encode();
+            bytes = bytes.saturating_add(body.len());
+            encoded.push((block.order.height, body));
+            if bytes > SAVED_AT_ONCE {
+                save(&self.spill, &encoded)?;
+                encoded.clear();
+                bytes = 0;
+            }
         }
+        save(&self.spill, &encoded)?;
         (self.unsaved, self.unsaved_since) = (0, None);
         Ok(())
     }
@@ -155,6 +162,16 @@ impl Rehearsal {
         let found = self.spill.read(|database| rehearsed_from(database, from))?;
         Ok(found.flatten().map(SealedBlock::of))
     }
+}
+
+fn save(spill: &Spill, blocks: &[(Height, Vec<u8>)]) -> Result<(), StoreError> {
+    if blocks.is_empty() {
+        return Ok(());
+    }
+    // CRASH: what is written here is gone on with; what is not is rehearsed again.
+    spill.write(|database| {
+        database.add_blocks(blocks.iter().map(|(height, body)| (*height, body.as_slice())))
+    })
 }
 
 /// Locks a rehearsal; a panic while it is held leaves it as the last block left it.

@@ -6,10 +6,11 @@
 
 use alloy_consensus::Header;
 use alloy_eips::eip4895::Withdrawal;
-use alloy_primitives::B256;
+use alloy_primitives::{B256, Bloom};
 use alloy_trie::root::ordered_trie_root;
 
 use super::Opened;
+use super::bloom::BloomBits;
 use super::failure::{differs, ensure, same};
 use super::fork::Fork;
 use super::header::Ommers;
@@ -20,7 +21,7 @@ use super::receipts_root::bloom_and_root;
 use super::root::state_root;
 use super::validity;
 use crate::block::{Receipts, Status};
-use crate::machine::{BlockOutcome, CheckFailure, Helpers};
+use crate::machine::{BlockOutcome, CheckFailure, Threads};
 use crate::state::StateRead;
 
 /// Largest RLP of a block, from Osaka on (EIP-7934).
@@ -32,7 +33,7 @@ pub(super) fn check(opened: &Opened<'_>, outcome: &BlockOutcome<'_>) -> Result<(
     check_header(opened, config, outcome.state)?;
     check_body(opened)?;
     let outputs = outputs(opened, outcome.receipts)?;
-    check_receipts(opened, outputs, outcome.helpers)?;
+    check_receipts(opened, outputs, outcome.threads)?;
     check_requests(opened, outcome.state)?;
     if config.complete {
         let root = state_root(outcome.state).map_err(|error| unreadable("state", error))?;
@@ -162,7 +163,7 @@ fn outputs<'a>(
 fn check_receipts(
     opened: &Opened<'_>,
     outputs: Vec<Output<'_>>,
-    helpers: Helpers<'_>,
+    threads: Threads<'_>,
 ) -> Result<(), CheckFailure> {
     let header = &opened.order.header;
     let mut cumulative = 0u64;
@@ -176,12 +177,15 @@ fn check_receipts(
     if let Some(expected) = &header.blob_gas_used {
         same("blob gas used", expected, &blob_gas)?;
     }
-    let (bloom, root) = bloom_and_root(&sized, helpers);
-    same("logs bloom", &header.logs_bloom, &bloom)?;
-    if opened.order.fork >= Fork::Byzantium {
-        same("receipts root", &header.receipts_root, &root)?;
+    if opened.order.fork < Fork::Byzantium {
+        let mut bits = BloomBits::default();
+        let blooms = sized.iter().map(|(output, _)| bits.bloom(&output.logs));
+        let bloom = blooms.fold(Bloom::ZERO, |sum, bloom| sum | bloom);
+        return same("logs bloom", &header.logs_bloom, &bloom);
     }
-    Ok(())
+    let (bloom, root) = bloom_and_root(&sized, threads);
+    same("logs bloom", &header.logs_bloom, &bloom)?;
+    same("receipts root", &header.receipts_root, &root)
 }
 
 fn check_requests(opened: &Opened<'_>, state: &dyn StateRead) -> Result<(), CheckFailure> {

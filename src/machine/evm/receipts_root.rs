@@ -15,7 +15,7 @@ use alloy_trie::nybbles::Nibbles;
 use super::bloom::BloomBits;
 use super::leaf::leaf;
 use super::output::Output;
-use crate::machine::Helpers;
+use crate::machine::Threads;
 
 /// Children of a branch.
 const CHILDREN: usize = 16;
@@ -30,14 +30,14 @@ const NO_PATH: u8 = 0x20;
 /// each under its index.
 pub(super) fn bloom_and_root(
     receipts: &[(Output<'_>, u64)],
-    helpers: Helpers<'_>,
+    threads: Threads<'_>,
 ) -> (Bloom, B256) {
     let trie = Trie::new(receipts);
     let logs = receipts.iter().map(|(output, _)| output.logs.len());
     if logs.fold(receipts.len(), usize::saturating_add) < PARALLEL_MIN {
         trie.make();
     } else {
-        helpers.run(&|| trie.make());
+        threads.share(&|| trie.make());
     }
     trie.finish()
 }
@@ -98,6 +98,8 @@ impl<'a> Trie<'a> {
     }
 
     fn finish(&self) -> (Bloom, B256) {
+        let is_made = self.groups.iter().all(|group| group.get().is_some());
+        assert!(is_made, "every thread has returned, and has made what it had begun");
         let (mut bloom, mut builder) = (Bloom::ZERO, HashBuilder::default());
         let numbers = 1..self.groups.len();
         let before = numbers.clone().take(BEFORE_FIRST);
@@ -163,16 +165,16 @@ mod tests {
     use super::*;
     use crate::machine::Work;
 
-    /// Helpers that are as many threads as there are, and one that comes first.
-    fn with_helpers(check: impl Fn(Helpers<'_>)) {
-        check(Helpers::NONE);
+    /// Checks on one thread, and on two.
+    fn on_threads(check: impl Fn(Threads<'_>)) {
+        check(Threads::ONE);
         let two = |work: &Work<'_>| {
             std::thread::scope(|scope| {
                 scope.spawn(work);
                 work();
             });
         };
-        check(Helpers::new(&two));
+        check(Threads::new(&two));
     }
 
     #[test]
@@ -197,11 +199,11 @@ mod tests {
         let leaves: Vec<_> =
             receipts.iter().map(|(output, gas)| leaf(output, *gas, &mut bits)).collect();
         let (blooms, leaves): (Vec<_>, Vec<_>) = leaves.into_iter().unzip();
-        with_helpers(|helpers| {
+        on_threads(|threads| {
             for count in (0..300).chain([511, 512, 513, 700]) {
                 let bloom = blooms[..count].iter().fold(Bloom::ZERO, |sum, bloom| sum | *bloom);
                 let expected = (bloom, ordered_trie_root_encoded(&leaves[..count]));
-                assert_eq!(bloom_and_root(&receipts[..count], helpers), expected, "{count}");
+                assert_eq!(bloom_and_root(&receipts[..count], threads), expected, "{count}");
             }
         });
     }
@@ -220,6 +222,6 @@ mod tests {
         let mut bits = BloomBits::default();
         let leaves = receipts.iter().map(|(output, gas)| leaf(output, *gas, &mut bits).1);
         let expected = ordered_trie_root_encoded(&leaves.collect::<Vec<_>>());
-        assert_eq!(bloom_and_root(&receipts, Helpers::NONE).1, expected);
+        assert_eq!(bloom_and_root(&receipts, Threads::ONE).1, expected);
     }
 }

@@ -1,6 +1,6 @@
 //! What a state machine is to the engine.
 //!
-//! A machine never sees a store, a clock or a thread. State is key → value bytes; a machine reads and writes it
+//! A machine never sees a store or a clock, and of threads only that the work of a check may be shared. State is key → value bytes; a machine reads and writes it
 //! through a [`Context`], and only the owner of the store applies what was written.
 
 use serde::{Deserialize, Serialize};

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
+use rewake::block::Receipt;
 use rewake::event::Patch;
 use rewake::exec::{
-    Dependencies, Executed, Executor, ExecutorSettings, Foreseen, Rulings, Scheduling, Window,
+    BlockFailure, Dependencies, Executed, Executor, ExecutorSettings, Foreseen, Rulings,
+    Scheduling, Window,
 };
 use rewake::machine::ledger::{Account, AccountState, Ledger, Transfer, account_key};
 use rewake::machine::{
@@ -158,11 +161,7 @@ impl StateMachine for Secretive {
 }
 
 impl OpenBlock for OpenSecretive<'_> {
-    fn execute(
-        &self,
-        index: usize,
-        context: &mut Context<'_>,
-    ) -> Result<rewake::block::Receipt, ExecError> {
+    fn execute(&self, index: usize, context: &mut Context<'_>) -> Result<Receipt, ExecError> {
         self.open.execute(index, context)
     }
 
@@ -489,5 +488,63 @@ fn ledgers_that_are_foreseen_give_the_same_on_any_number_of_threads() {
         let counts = results.iter().map(|result| result.as_ref().map(|one| one.receipts.counts()));
         let applied: u64 = counts.map(|counts| counts.map_or(0, |counts| counts.applied)).sum();
         assert_eq!(applied, 300);
+    }
+}
+
+/// A machine whose check counts the threads that share it, and panics on each but the first where it is told to.
+struct Sharing {
+    panics: bool,
+}
+
+impl StateMachine for Sharing {
+    fn version(&self) -> MachineVersion {
+        MachineVersion::new("sharing", 1)
+    }
+
+    fn open_block<'a>(&'a self, _: &'a BlockInput) -> Result<Box<dyn OpenBlock + 'a>, ExecError> {
+        Ok(Box::new(OpenSharing { panics: self.panics }))
+    }
+}
+
+struct OpenSharing {
+    panics: bool,
+}
+
+impl OpenBlock for OpenSharing {
+    fn execute(&self, _: usize, _: &mut Context<'_>) -> Result<Receipt, ExecError> {
+        Ok(Receipt::applied(Bytes::default()))
+    }
+
+    fn check(&self, outcome: &BlockOutcome<'_>) -> Result<(), CheckFailure> {
+        let (own, calls) = (std::thread::current().id(), AtomicUsize::new(0));
+        outcome.threads.share(&|| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            assert!(!self.panics || std::thread::current().id() == own, "shared in vain");
+        });
+        let (what, expected) = ("threads".to_owned(), String::new());
+        let found = calls.into_inner().to_string();
+        Err(CheckFailure { what, expected, found, tx: None })
+    }
+}
+
+#[test]
+fn a_check_is_shared_among_as_many_threads_as_there_are() {
+    let run = |executor: &Executor| {
+        let input = block(vec![], Vec::new());
+        let failed = executor.execute(&input, &Rulings::new(), &MemoryState::default());
+        failed.expect_err("it tells what it found")
+    };
+    for (executor, workers) in executors(Sharing { panics: false }).iter().zip([1, 2, 3, 8]) {
+        let failure = run(executor);
+        let BlockFailure::Check { failure, .. } = &failure else { panic!("{failure}") };
+        assert_eq!(failure.found, workers.to_string());
+    }
+    for (executor, workers) in executors(Sharing { panics: true }).iter().zip([1, 2, 3, 8]) {
+        let failure = run(executor);
+        match &failure {
+            BlockFailure::Check { failure, .. } => assert_eq!((&*failure.found, workers), ("1", 1)),
+            BlockFailure::Poison { reason, .. } => assert!(reason.contains("shared in vain")),
+            BlockFailure::State(_) => panic!("{failure}"),
+        }
     }
 }

@@ -50,7 +50,7 @@ impl Action {
             Self::Settle => "Log::settle / Witness::sync",
             Self::Resume => "Sandbox::open / Resume::find",
             Self::Rehearse => "Recovery::rehearse / Sandbox::keep",
-            Self::Spill => "Rehearsal::spill_memory",
+            Self::Spill => "Rehearsal::save",
             Self::Write => "Committer::write / Main::commit",
             Self::WriteState => "Main::commit / write_state alone",
             Self::WriteRow => "Main::commit / block row alone",
@@ -84,7 +84,7 @@ impl Action {
             Self::Settle => &[(LOG, "settle"), ("store/witness.rs", "sync")],
             Self::Resume => &[("exec/sandbox/mod.rs", "open"), ("exec/resume.rs", "find")],
             Self::Rehearse => &[("exec/isolate.rs", "rehearse"), ("exec/sandbox/mod.rs", "keep")],
-            Self::Spill => &[("exec/sandbox/rehearsal.rs", "spill_memory")],
+            Self::Spill => &[("exec/sandbox/rehearsal.rs", "save")],
             Self::Write | Self::WriteState | Self::WriteRow => {
                 &[("exec/commit.rs", "write"), ("store/main_db.rs", "commit")]
             }

@@ -148,12 +148,12 @@ impl Rehearsal {
             bytes = bytes.saturating_add(body.len());
             encoded.push((block.order.height, body));
             if bytes > SAVED_AT_ONCE {
-                save(&self.spill, &encoded)?;
+                write(&self.spill, &encoded)?;
                 encoded.clear();
                 bytes = 0;
             }
         }
-        save(&self.spill, &encoded)?;
+        write(&self.spill, &encoded)?;
         (self.unsaved, self.unsaved_since) = (0, None);
         Ok(())
     }
@@ -164,7 +164,7 @@ impl Rehearsal {
     }
 }
 
-fn save(spill: &Spill, blocks: &[(Height, Vec<u8>)]) -> Result<(), StoreError> {
+fn write(spill: &Spill, blocks: &[(Height, Vec<u8>)]) -> Result<(), StoreError> {
     if blocks.is_empty() {
         return Ok(());
     }

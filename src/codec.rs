@@ -34,6 +34,16 @@ pub enum CodecError {
         /// Number of bytes too many.
         count: usize,
     },
+    /// A part is kept compressed and cannot be unpacked.
+    #[error("the {part} cannot be unpacked to {length} bytes: {reason}")]
+    Frame {
+        /// Name of the part.
+        part: &'static str,
+        /// Bytes that it is said to have.
+        length: u64,
+        /// What is wrong with its frame.
+        reason: String,
+    },
 }
 
 /// Appends fields to a buffer.

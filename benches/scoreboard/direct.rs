@@ -8,7 +8,7 @@ use rewake::block::BlockRow;
 use rewake::exec::{BlockReader, Examined, Executor, ExecutorSettings, RehearsedBlock};
 use rewake::plan::{BatchLimits, BatchSize};
 use rewake::state::{Change, ChangeSet, KeyMap, StateError, StateRead};
-use rewake::store::{Batch, BlockBody, BlockWrite, Store};
+use rewake::store::{Batch, BlockBody, BlockWrite, Packed, Store};
 use rewake::types::{Bytes, Digest, UnixMillis};
 
 /// The state of the checkpoint under what was executed since.
@@ -81,10 +81,12 @@ impl Writer<'_> {
                 let before = || (change.before.clone(), None);
                 values.or_insert_with(before).1.clone_from(&change.after);
             }
+            let (receipts, changes) = (block.receipts.encode(), block.changes.encode());
+            let (receipts_digest, changes_digest) = (Digest::of(&receipts), Digest::of(&changes));
             let body = BlockBody {
                 txs: BlockBody::encode_txs(&block.txs),
-                receipts: block.receipts.encode(),
-                changes: block.changes.encode(),
+                receipts: Packed::of(receipts),
+                changes: Packed::of(changes),
                 dependencies: None,
             };
             let row = BlockRow {
@@ -92,8 +94,8 @@ impl Writer<'_> {
                 parent: self.parent.as_ref().map_or(Digest::ZERO, BlockRow::digest),
                 header: block.header.clone(),
                 counts: block.receipts.counts(),
-                receipts_digest: Digest::of(&body.receipts),
-                changes_digest: Digest::of(&body.changes),
+                receipts_digest,
+                changes_digest,
                 committed: UnixMillis(0),
                 state_digest: None,
             };

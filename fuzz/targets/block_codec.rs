@@ -3,7 +3,7 @@
 use rewake::block::{OrderRef, Receipt, Receipts};
 use rewake::exec::{Dependencies, RehearsedBlock};
 use rewake::state::{Change, ChangeSet, StateDigest, Writer};
-use rewake::store::BlockBody;
+use rewake::store::{BlockBody, Packed};
 use rewake::types::{Bytes, Digest, Height, Seq};
 
 use super::Target;
@@ -11,7 +11,8 @@ use super::reached::reach;
 
 pub const TARGET: Target =
     Target { name: "block_codec", run, seeds, smoke_runs: 300_000, places: PLACES };
-const PLACES: &[&str] = &["receipts", "changes", "positions", "a rehearsed block"];
+const PLACES: &[&str] =
+    &["receipts", "changes", "positions", "a rehearsed block", "a compressed part"];
 
 fn run(bytes: &[u8]) {
     if let Ok(receipts) = Receipts::decode(bytes) {
@@ -27,8 +28,8 @@ fn run(bytes: &[u8]) {
     }
     let body = BlockBody {
         txs: bytes.to_vec(),
-        receipts: Vec::new(),
-        changes: Vec::new(),
+        receipts: Packed::default(),
+        changes: Packed::default(),
         dependencies: None,
     };
     if let Ok(txs) = body.tx_seqs() {
@@ -37,6 +38,10 @@ fn run(bytes: &[u8]) {
     }
     if let Ok(block) = RehearsedBlock::decode(bytes) {
         reach(TARGET.name, "a rehearsed block");
+        // Far more than its bytes, so that it was in a frame.
+        if block.changes.encode().len() > 2 * bytes.len() {
+            reach(TARGET.name, "a compressed part");
+        }
         assert_eq!(RehearsedBlock::decode(&block.encode()), Ok(block));
     }
     if let Some(lanes) = StateDigest::from_bytes(bytes) {
@@ -94,5 +99,13 @@ fn seeds() -> Vec<Vec<u8>> {
         quarantined: Vec::new(),
         dependencies: Some(Dependencies::new(vec![vec![], vec![0], vec![1, 0]])),
     };
-    vec![receipts.encode(), changes.encode(), BlockBody::encode_txs(&txs), block.encode()]
+    let value = Bytes::from([7; 5_000]);
+    let large =
+        ChangeSet::new(vec![Change { key: text("large"), before: None, after: Some(value) }]);
+    let packed = RehearsedBlock { changes: large, writers: vec![Writer::Patch], ..block.clone() };
+    let blocks = [block.encode(), packed.encode()];
+    [receipts.encode(), changes.encode(), BlockBody::encode_txs(&txs)]
+        .into_iter()
+        .chain(blocks)
+        .collect()
 }

@@ -40,7 +40,12 @@ const TABLES: [(&str, &str, &str, &[&str]); 8] = [
             "state_digest",
         ],
     ),
-    ("main.db", "block_body", "height", &["height", "txs", "receipts", "changes"]),
+    (
+        "main.db",
+        "block_body",
+        "height",
+        &["height", "txs", "receipts", "receipts_length", "changes", "changes_length"],
+    ),
     ("main.db", "state", "key", &["key", "value"]),
     ("main.db", "unordered", "seq", &["seq"]),
     ("main.db", "quarantine", "tx_seq", &["tx_seq", "height", "verdict_seq", "settled_seq"]),

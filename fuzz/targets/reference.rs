@@ -40,7 +40,8 @@ impl Reference {
         let (mut blocks, mut next) = (Vec::new(), Height::GENESIS);
         while let Some(row) = main.block_from(next)? {
             let body = main.body(row.order.height)?;
-            let parts = [row.digest(), Digest::of(&body.receipts), Digest::of(&body.changes)];
+            let (receipts, changes) = (body.receipts_bytes()?, body.changes_bytes()?);
+            let parts = [row.digest(), Digest::of(&receipts), Digest::of(&changes)];
             blocks.push((row.order.height.get(), parts));
             next = Height(row.order.height.get() + 1);
         }

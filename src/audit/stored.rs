@@ -6,7 +6,7 @@ use crate::codec::CodecError;
 use crate::event::Order;
 use crate::exec::Dependencies;
 use crate::state::{Change, ChangeSet};
-use crate::store::{BlockBody, Store};
+use crate::store::Store;
 use crate::types::{Digest, Height, Seq};
 
 /// A confirmed block as it is stored, as far as it can be read.
@@ -21,7 +21,7 @@ pub(super) struct Stored {
     pub(super) dependencies: Option<Dependencies>,
     /// Whether the change set matches the digest in the row.
     pub(super) changes_sound: bool,
-    /// Bytes that its parts take in the table.
+    /// Bytes of its receipts and change set.
     body_bytes: usize,
 }
 
@@ -47,11 +47,20 @@ impl Stored {
                 return stored;
             }
         };
-        stored.body_bytes = body.receipts.len().saturating_add(body.changes.len());
-        stored.hold_against_row(&body, findings);
+        let receipts = body.receipts_bytes();
+        let receipts = decoded(receipts, height, "its receipts", findings);
+        let changes = body.changes_bytes();
+        let changes = decoded(changes, height, "its change set", findings);
+        let (receipts, changes) = (receipts.as_deref(), changes.as_deref());
+        stored.body_bytes =
+            receipts.map_or(0, <[u8]>::len).saturating_add(changes.map_or(0, <[u8]>::len));
+        stored.hold_against_row(receipts, changes, findings);
         stored.txs = decoded(body.tx_seqs(), height, "its transactions", findings);
-        stored.receipts = decoded(body.receipts(), height, "its receipts", findings);
-        stored.changes = decoded(body.changes(), height, "its change set", findings);
+        stored.receipts = receipts
+            .and_then(|bytes| decoded(Receipts::decode(bytes), height, "its receipts", findings));
+        stored.changes = changes.and_then(|bytes| {
+            decoded(ChangeSet::decode(bytes), height, "its change set", findings)
+        });
         stored.dependencies = body.dependencies.as_ref().and_then(|bytes| {
             decoded(Dependencies::decode(bytes), height, "its dependencies", findings)
         });
@@ -102,17 +111,22 @@ impl Stored {
         }
     }
 
-    fn hold_against_row(&mut self, body: &BlockBody, findings: &mut Findings) {
+    fn hold_against_row(
+        &mut self,
+        receipts: Option<&[u8]>,
+        changes: Option<&[u8]>,
+        findings: &mut Findings,
+    ) {
         let height = self.row.order.height;
-        let mut holds = |what, bytes: &[u8], stored: Digest| {
-            let computed = Digest::of(bytes);
+        let mut holds = |what, bytes: Option<&[u8]>, stored: Digest| {
+            let Some(computed) = bytes.map(Digest::of) else { return false };
             if computed != stored {
                 findings.add(Finding::digests(what, computed, stored).at_block(height));
             }
             computed == stored
         };
-        self.receipts_sound = holds(What::ReceiptsDigest, &body.receipts, self.row.receipts_digest);
-        self.changes_sound = holds(What::ChangesDigest, &body.changes, self.row.changes_digest);
+        self.receipts_sound = holds(What::ReceiptsDigest, receipts, self.row.receipts_digest);
+        self.changes_sound = holds(What::ChangesDigest, changes, self.row.changes_digest);
     }
 
     fn count(&self, findings: &mut Findings) {

@@ -179,7 +179,7 @@ impl Committer {
                     return Err(error);
                 }
             }
-            size.add(block.counts.txs, crate::codec::count(block.memory()));
+            size.add(block.counts.txs, block.effect_bytes());
             batch.push(block);
             if self.pacer.batch().is_full(size) {
                 if planted!("batch_loses_its_last_block") {
@@ -272,8 +272,8 @@ impl Committer {
                 parent,
                 header: block.header,
                 counts: block.counts,
-                receipts_digest: block.receipts_digest,
-                changes_digest: block.changes_digest,
+                receipts_digest: block.effects.receipts,
+                changes_digest: block.effects.changes,
                 committed,
                 state_digest: None,
             };

@@ -1,13 +1,12 @@
 //! A rehearsed block: what was executed with all that it gave.
 
 use crate::block::{OrderRef, Receipts, Status};
-use crate::codec::{CodecError, Reader};
-use crate::event::decode_seqs;
+use crate::codec::CodecError;
 use crate::exec::sealed::SealedBlock;
 use crate::exec::{Dependencies, Executed, PendingBlock};
 use crate::state::{self, ChangeSet};
 use crate::store::QuarantineWrite;
-use crate::types::{Bytes, Height, Seq};
+use crate::types::{Bytes, Seq};
 
 /// What the rehearsal of one block gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,66 +79,17 @@ impl RehearsedBlock {
         changes.sum::<usize>() + receipts.sum::<usize>() + rest + dependencies
     }
 
-    /// Returns the canonical bytes.
+    /// Returns the bytes of the block as the sandbox database keeps it.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         SealedBlock::of(self.clone()).encode()
     }
 
-    /// Reads canonical bytes.
+    /// Reads such bytes.
     ///
     /// # Errors
     /// [`CodecError`] for bytes that [`RehearsedBlock::encode`] never writes.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        let mut reader = Reader::new(bytes);
-        let height = Height(reader.u64("height")?);
-        let seq = read_seq(&mut reader)?;
-        let order = OrderRef { height, seq, chain: reader.digest("chain")? };
-        let header = reader.bytes("header")?.into();
-        let txs = decode_seqs(&mut reader)?;
-        let receipts = Receipts::decode(reader.bytes("receipts")?)?;
-        let changes = ChangeSet::decode(reader.bytes("changes")?)?;
-        let writers =
-            changes.changes().iter().map(|_| read_writer(&mut reader)).collect::<Result<_, _>>()?;
-        let received = decode_seqs(&mut reader)?;
-        let pair = |reader: &mut Reader<'_>| Ok((read_seq(reader)?, read_seq(reader)?));
-        let length = reader.count("settled count")?;
-        let settled = (0..length).map(|_| pair(&mut reader)).collect::<Result<_, CodecError>>()?;
-        let length = reader.count("quarantined count")?;
-        let quarantined = (0..length)
-            .map(|_| pair(&mut reader).map(|(tx, verdict)| QuarantineWrite { tx, height, verdict }))
-            .collect::<Result<_, CodecError>>()?;
-        let dependencies = reader.optional("dependencies")?;
-        let dependencies = dependencies.map(|bytes| Dependencies::decode(&bytes)).transpose()?;
-        reader.finish()?;
-        Ok(Self {
-            order,
-            header,
-            txs,
-            receipts,
-            changes,
-            writers,
-            received,
-            settled,
-            quarantined,
-            dependencies,
-        })
+        SealedBlock::decode(bytes)?.open()
     }
-}
-
-fn read_seq(reader: &mut Reader<'_>) -> Result<Seq, CodecError> {
-    let number = reader.u64("seq")?;
-    Seq::new(number).ok_or_else(|| reader.invalid("seq", number))
-}
-
-fn read_writer(reader: &mut Reader<'_>) -> Result<state::Writer, CodecError> {
-    Ok(match reader.varint("writer")? {
-        0 => state::Writer::Patch,
-        1 => state::Writer::Begin,
-        2 => state::Writer::End,
-        index => {
-            let index = u32::try_from(index - 3);
-            state::Writer::Tx(index.map_err(|_| reader.invalid("writer", u64::MAX))?)
-        }
-    })
 }

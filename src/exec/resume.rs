@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::block::BlockRow;
+use crate::codec::CodecError;
 use crate::diff::Verdicts;
 use crate::exec::RehearsedBlock;
+use crate::exec::sealed::SealedBlock;
 use crate::store::{SandboxBase, SandboxDb, Store, StoreError};
-use crate::types::{Digest, Height};
+use crate::types::Height;
 
 /// The rehearsed blocks of an earlier process that still fit.
 pub(crate) struct Resume {
@@ -36,13 +38,14 @@ impl Resume {
         let mut range: Option<Self> = None;
         let mut next = Height(start);
         let mut after = checkpoint.map_or(0, |row| row.order.seq.get());
-        while let Some(block) = rehearsed_from(database, next)? {
+        while let Some(block) = sealed_from(database, next)? {
             let log = store.log();
             // A block between the two may have been committed from memory, by a process whose commit was lost since.
             let holds = log.head().seq >= block.order.seq.get()
                 && log.event(block.order.seq)?.chain == block.order.chain
                 && !log.has_order_between(after, block.order.seq)?
-                && (obeys(&block, verdicts) || planted!("sandbox_of_older_verdicts_accepted"));
+                && (obeys(&block, verdicts).map_err(|error| database.codec(next, error))?
+                    || planted!("sandbox_of_older_verdicts_accepted"));
             if !holds {
                 return Ok(None);
             }
@@ -56,31 +59,41 @@ impl Resume {
 }
 
 /// Reads the first rehearsed block at or above a height.
+pub(crate) fn sealed_from(
+    database: &SandboxDb,
+    height: Height,
+) -> Result<Option<SealedBlock>, StoreError> {
+    let Some((height, body)) = database.block_from(height)? else { return Ok(None) };
+    SealedBlock::decode(&body).map(Some).map_err(|error| database.codec(height, error))
+}
+
+/// Reads and opens the first rehearsed block at or above a height.
 pub(crate) fn rehearsed_from(
     database: &SandboxDb,
     height: Height,
 ) -> Result<Option<RehearsedBlock>, StoreError> {
-    let Some((height, body)) = database.block_from(height)? else { return Ok(None) };
-    RehearsedBlock::decode(&body).map(Some).map_err(|error| database.codec(height, error))
+    let Some(sealed) = sealed_from(database, height)? else { return Ok(None) };
+    sealed.open().map(Some).map_err(|error| database.codec(sealed.order.height, error))
 }
 
 /// Says whether a block keeps out exactly the transactions that the log's verdicts keep out.
-fn obeys(block: &RehearsedBlock, verdicts: &Verdicts) -> bool {
+fn obeys(block: &SealedBlock, verdicts: &Verdicts) -> Result<bool, CodecError> {
     let kept_out: BTreeMap<_, _> =
         block.quarantined.iter().map(|entry| (entry.tx, entry.verdict)).collect();
-    block.txs.iter().all(|tx| {
+    let txs = block.body.tx_seqs()?;
+    Ok(txs.iter().all(|tx| {
         let ruled = verdicts.quarantine(block.order.seq, *tx).map(|(verdict, _)| verdict);
         ruled == kept_out.get(tx).copied()
-    })
+    }))
 }
 
 /// Says whether the checkpoint is a block of this very rehearsal, committed before the crash.
 fn committed_from(database: &SandboxDb, checkpoint: Option<&BlockRow>) -> Result<bool, StoreError> {
     let Some(row) = checkpoint else { return Ok(false) };
-    let found = rehearsed_from(database, row.order.height)?;
+    let found = sealed_from(database, row.order.height)?;
     Ok(found.is_some_and(|block| {
         block.order == row.order
-            && Digest::of(&block.receipts.encode()) == row.receipts_digest
-            && Digest::of(&block.changes.encode()) == row.changes_digest
+            && block.effects.receipts == row.receipts_digest
+            && block.effects.changes == row.changes_digest
     }))
 }

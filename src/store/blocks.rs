@@ -1,23 +1,25 @@
 //! Rows of the block table and their bodies.
 
+use std::borrow::Cow;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::block::{BlockRow, Counts, OrderRef, Receipts};
 use crate::codec::{CodecError, Reader, Writer};
 use crate::event::{decode_seqs, encode_seqs};
 use crate::state::ChangeSet;
-use crate::store::tag;
+use crate::store::{Packed, tag};
 use crate::types::{Bytes, Digest, Height, Seq, UnixMillis};
 
-/// The large parts of a block, as canonical bytes.
+/// The large parts of a block, as canonical bytes; the largest of them compressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockBody {
     /// Positions of the transactions.
     pub txs: Vec<u8>,
     /// Receipts.
-    pub receipts: Vec<u8>,
+    pub receipts: Packed,
     /// Change set.
-    pub changes: Vec<u8>,
+    pub changes: Packed,
     /// Which transactions read what earlier ones wrote, where that was recorded. It speeds up another execution and
     /// changes no result, so that nothing vouches for it.
     pub dependencies: Option<Vec<u8>>,
@@ -37,10 +39,34 @@ impl BlockBody {
     /// # Errors
     /// [`CodecError`] for bytes that are never written.
     pub fn tx_seqs(&self) -> Result<Vec<Seq>, CodecError> {
-        let mut reader = Reader::new(&self.txs);
+        Self::decode_txs(&self.txs)
+    }
+
+    /// Reads what [`BlockBody::encode_txs`] wrote.
+    ///
+    /// # Errors
+    /// [`CodecError`] for bytes that are never written.
+    pub(crate) fn decode_txs(bytes: &[u8]) -> Result<Vec<Seq>, CodecError> {
+        let mut reader = Reader::new(bytes);
         let txs = decode_seqs(&mut reader)?;
         reader.finish()?;
         Ok(txs)
+    }
+
+    /// Returns the canonical bytes of the receipts, which their digest is over.
+    ///
+    /// # Errors
+    /// [`CodecError::Frame`] where they are compressed and cannot be unpacked.
+    pub fn receipts_bytes(&self) -> Result<Cow<'_, [u8]>, CodecError> {
+        self.receipts.open("receipts")
+    }
+
+    /// Returns the canonical bytes of the change set, which its digest is over.
+    ///
+    /// # Errors
+    /// As [`BlockBody::receipts_bytes`].
+    pub fn changes_bytes(&self) -> Result<Cow<'_, [u8]>, CodecError> {
+        self.changes.open("change set")
     }
 
     /// Reads the receipts.
@@ -48,7 +74,7 @@ impl BlockBody {
     /// # Errors
     /// [`CodecError`] for bytes that are never written.
     pub fn receipts(&self) -> Result<Receipts, CodecError> {
-        Receipts::decode(&self.receipts)
+        Receipts::decode(&self.receipts_bytes()?)
     }
 
     /// Reads the change set.
@@ -56,7 +82,7 @@ impl BlockBody {
     /// # Errors
     /// [`CodecError`] for bytes that are never written.
     pub fn changes(&self) -> Result<ChangeSet, CodecError> {
-        ChangeSet::decode(&self.changes)
+        ChangeSet::decode(&self.changes_bytes()?)
     }
 }
 
@@ -147,11 +173,13 @@ fn read_row(row: &Row<'_>) -> rusqlite::Result<Option<StoredRow>> {
 
 pub(crate) fn read_body(sql: &Connection, height: Height) -> rusqlite::Result<Option<BlockBody>> {
     sql.prepare_cached(
-        "SELECT txs, receipts, changes, dependencies FROM block_body WHERE height = ?1",
+        "SELECT txs, receipts, receipts_length, changes, changes_length, dependencies FROM block_body
+         WHERE height = ?1",
     )?
     .query_row([height.get()], |row| {
-        let (txs, receipts, changes) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        Ok(BlockBody { txs, receipts, changes, dependencies: row.get(3)? })
+        let (receipts, changes) =
+            (Packed::kept(row.get(1)?, row.get(2)?), Packed::kept(row.get(3)?, row.get(4)?));
+        Ok(BlockBody { txs: row.get(0)?, receipts, changes, dependencies: row.get(5)? })
     })
     .optional()
 }
@@ -183,13 +211,17 @@ pub(crate) fn insert(sql: &Connection, block: &BlockWrite) -> rusqlite::Result<(
         sql.execute_batch("COMMIT; BEGIN IMMEDIATE")?;
     }
     sql.prepare_cached(
-        "INSERT INTO block_body (height, txs, receipts, changes, dependencies) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO block_body
+         (height, txs, receipts, receipts_length, changes, changes_length, dependencies)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
     .execute(params![
         row.order.height.get(),
         body.txs,
-        body.receipts,
-        body.changes,
+        body.receipts.bytes(),
+        body.receipts.length(),
+        body.changes.bytes(),
+        body.changes.length(),
         body.dependencies
     ])
     .map(drop)

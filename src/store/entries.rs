@@ -15,13 +15,32 @@ pub(super) fn read(sql: &Connection, key: &[u8]) -> rusqlite::Result<Option<Byte
     if let Some((_, value)) = found {
         return Ok(Some(value));
     }
+    let mut is_alone = true;
     for neighbour in [
         "SELECT key, value, tag FROM state WHERE key < ?1 ORDER BY key DESC LIMIT 1",
         "SELECT key, value, tag FROM state WHERE key > ?1 ORDER BY key LIMIT 1",
     ] {
-        sql.prepare_cached(neighbour)?.query_row([key], verified).optional()?;
+        let found = sql.prepare_cached(neighbour)?.query_row([key], verified).optional()?;
+        is_alone &= found.is_none();
+    }
+    if is_alone {
+        is_rightly_empty(sql)?;
     }
     Ok(None)
+}
+
+/// Refuses an empty table beside the digest of a state that is not: another table's page may have taken the place of its
+/// root. Amid a commit the two need not agree.
+fn is_rightly_empty(sql: &Connection) -> rusqlite::Result<()> {
+    if !sql.is_autocommit() {
+        return Ok(());
+    }
+    let lanes: Vec<u8> =
+        sql.prepare_cached("SELECT lanes FROM main")?.query_row([], |row| row.get(0))?;
+    if lanes.iter().all(|byte| *byte == 0) || planted!("entry_tags_not_checked") {
+        return Ok(());
+    }
+    Err(tag::corrupt("the state is empty, and its digest is that of another".to_owned()))
 }
 
 /// Visits every entry whose key starts with `prefix`, ascending.
@@ -30,7 +49,9 @@ pub(super) fn visit(
     prefix: &[u8],
     each: &mut dyn FnMut(&Bytes, &Bytes),
 ) -> rusqlite::Result<()> {
+    let mut is_empty = true;
     visit_from(sql, prefix, |key, value, is_vouched_for| {
+        is_empty = false;
         if !key.starts_with(prefix) {
             return Ok(false);
         }
@@ -39,7 +60,9 @@ pub(super) fn visit(
         }
         each(key, value);
         Ok(true)
-    })
+    })?;
+    // With a prefix, entries may stand before it.
+    if is_empty && prefix.is_empty() { is_rightly_empty(sql) } else { Ok(()) }
 }
 
 /// Visits entries from a key on, ascending, until it is told to end; says of each whether its tag vouches for it.

@@ -50,6 +50,7 @@ pub(crate) static MAIN: Schema = Schema {
     steps: &[
         Step::new(include_str!("../../migrations/main/0001_block_table.sql")),
         Step { tables: include_str!("../../migrations/main/0002_tags.sql"), fill: tagging::fill },
+        Step::new(include_str!("../../migrations/main/0003_packed_bodies.sql")),
     ],
     cache_size: "-65536",
     fingerprint: OnceLock::new(),
@@ -58,7 +59,10 @@ pub(crate) static MAIN: Schema = Schema {
 /// `sandbox.db`; the id spells `rwkS`.
 pub(crate) static SANDBOX: Schema = Schema {
     application_id: 0x7277_6b53,
-    steps: &[Step::new(include_str!("../../migrations/sandbox/0001_rehearsal.sql"))],
+    steps: &[
+        Step::new(include_str!("../../migrations/sandbox/0001_rehearsal.sql")),
+        Step::new(include_str!("../../migrations/sandbox/0002_packed_blocks.sql")),
+    ],
     cache_size: "-16384",
     fingerprint: OnceLock::new(),
 };

@@ -7,7 +7,7 @@ use rewake::exec::Examined;
 use rewake::machine::Registry;
 use rewake::node::{BlockView, Node, NodeOptions, Place, TxView};
 use rewake::state::StateRead as _;
-use rewake::store::{BlockBody, DataDir, QuarantineRow, StoredEvent};
+use rewake::store::{DataDir, QuarantineRow, StoredEvent};
 use rewake::types::{Bytes, Digest, Height, Seq, TxId};
 
 use crate::damage_golden::singly;
@@ -21,11 +21,14 @@ pub struct Answers {
     /// Where each transaction is found by its identity.
     pub found: Read<Vec<(TxId, Option<Seq>)>>,
     pub mempool: Vec<Seq>,
-    pub blocks: Read<Vec<(BlockRow, BlockBody)>>,
+    pub blocks: Read<Vec<(BlockRow, Parts)>>,
     pub state: Read<BTreeMap<Bytes, Bytes>>,
     pub lanes: Read<Digest>,
     pub quarantine: Read<Vec<QuarantineRow>>,
 }
+
+/// Transactions, receipts and changes of a block, as canonical bytes.
+type Parts = [Vec<u8>; 3];
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
@@ -49,7 +52,9 @@ impl Answers {
                 next = Height(row.order.height.get() + 1);
                 // A record of dependencies changes no result; nothing is answered from it.
                 let body = main.body(row.order.height).map_err(text)?;
-                blocks.push((row, BlockBody { dependencies: None, ..body }));
+                let receipts = body.receipts_bytes().map_err(text)?.into_owned();
+                let changes = body.changes_bytes().map_err(text)?.into_owned();
+                blocks.push((row, [body.txs, receipts, changes]));
             }
             Ok(blocks)
         };

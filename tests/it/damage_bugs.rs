@@ -115,6 +115,23 @@ fn a_damaged_entry_of_the_state_is_neither_answered_nor_executed_upon() {
     }
 }
 
+/// Another table's empty page may have taken the place of the root, so that nothing is damaged where one looks.
+#[test]
+fn a_state_that_is_empty_and_should_not_be_is_not_answered() {
+    let (node, _) = confirmed();
+    sql(&node.dir, "main.db").execute("DELETE FROM state", []).expect("all is gone");
+    let store = node.dir.open().expect("it is not looked at");
+    let read = store.main().get(b"a");
+    let whole = store.main().scan(&[], &mut |_, _| {});
+    for text in
+        [read.map(drop).expect_err("an entry").to_string(), whole.expect_err("all").to_string()]
+    {
+        assert!(text.contains("main.db") && text.contains("the state is empty"), "{text}");
+    }
+    let empty = faulty_node(&Faulty::default()).dir.open().expect("a new node");
+    assert!(empty.main().get(b"a").expect("it is rightly empty").is_none());
+}
+
 #[test]
 fn a_damaged_mempool_is_not_gone_on_with() {
     for change in ["DELETE FROM unordered", "UPDATE unordered SET seq = seq + 1"] {

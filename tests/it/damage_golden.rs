@@ -11,7 +11,7 @@ use rewake::generate::Workload;
 use rewake::machine::{MachineVersion, Registry, StateMachine as _};
 use rewake::plan::BatchLimits;
 use rewake::store::{DataDir, Repairs};
-use rewake::types::Bytes;
+use rewake::types::{Bytes, Height};
 use rewake_simdisk::{Disk, Image, Op, Settings};
 
 use crate::damage_answers::Answers;
@@ -226,6 +226,30 @@ fn fresh() -> Golden {
     golden("fresh", faulty, one, files.clone(), files)
 }
 
+/// A block whose change set is kept compressed.
+fn packed() -> Golden {
+    let making = |salt: u8| {
+        let mut making = Making::new(&faulty(), &Faulty::default().version());
+        let large = [(Bytes::from(*b"g"), Some(Bytes::from([salt; 4_200])))];
+        making.append(vec![
+            NewEvent::Patch(Patch::new("genesis", false, large)),
+            ordered(0, "", &[]),
+        ]);
+        assert_eq!(making.recover(singly()), None);
+        making.settle();
+        let older = making.files();
+        making.append(vec![script(1, "delete g; put a 1"), ordered(1, "", &[1])]);
+        assert_eq!(making.recover(singly()), None);
+        making.settle();
+        let body = making.node.as_ref().expect("a node").store.main().body(Height(1));
+        assert!(body.expect("a body").changes.length().is_some(), "it is compressed");
+        (making, older)
+    };
+    let (making_one, older) = making(1);
+    let foreign = making(2).0.files();
+    golden("packed", faulty, making_one, older, foreign)
+}
+
 /// A ledger whose balances the blocks that wait will read.
 fn ledger() -> Golden {
     let making = |seed| {
@@ -264,6 +288,7 @@ pub fn all() -> Vec<Golden> {
         scripted_golden("in sync", end_in_sync),
         scripted_golden("behind", end_behind),
         scripted_golden("interrupted", end_interrupted),
+        packed(),
         ledger(),
     ]
 }

@@ -61,7 +61,9 @@ impl Whole {
         main.scan(&[], &mut |key, value| scanned.add(key, value)).expect("a state");
         let block = |height: Height, row: Digest| {
             let body = main.body(height).expect("a body");
-            let parts = [&body.txs, &body.receipts, &body.changes].map(|part| Digest::of(part));
+            let (receipts, changes) = (body.receipts_bytes(), body.changes_bytes());
+            let (receipts, changes) = (receipts.expect("receipts"), changes.expect("changes"));
+            let parts = [&body.txs, &*receipts, &*changes].map(Digest::of);
             (height.get(), [row, parts[0], parts[1], parts[2]])
         };
         Self {

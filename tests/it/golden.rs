@@ -217,7 +217,7 @@ fn released_files(version: u32) -> BTreeMap<String, String> {
 
 #[test]
 fn a_node_of_each_schema_version_is_opened_verified_and_recovered() {
-    for version in [1, 2] {
+    for version in [1, 2, 3] {
         is_opened_verified_and_recovered(version);
     }
 }
@@ -229,6 +229,13 @@ fn is_opened_verified_and_recovered(version: u32) {
     let registry = Registry::built_in();
     let examined = examine(&dir, &registry, Repairs::default()).expect(RELEASED);
     assert_eq!((examined.label, examined.backlog.blocks), (Label::Behind, 1));
+    let packed = "SELECT count(*) FROM block_body WHERE changes_length IS NOT NULL";
+    drop(examined);
+    let packed: i64 = crate::scripted::sql(&dir, "main.db")
+        .query_row(packed, [], |row| row.get(0))
+        .expect("a number");
+    assert_eq!(packed, i64::from(version >= 3));
+    let examined = examine(&dir, &registry, Repairs::default()).expect(RELEASED);
     let waiting: Vec<_> = examined.backlog.mempool.iter().map(Seq::get).collect();
     let expected = released_files(version);
     let (examined, report) = rewake::exec::Recovery::new(examined, crate::scripted::options())
@@ -307,10 +314,10 @@ fn fixtures_are_written_on_request_only() {
             (name, Vector { means, hex })
         })
         .collect();
-    fs::create_dir_all(to.join("node-v2")).expect("a directory");
+    fs::create_dir_all(to.join("node-v3")).expect("a directory");
     let json = serde_json::to_string_pretty(&vectors).expect("a map");
     fs::write(to.join("golden.json"), json + "\n").expect("a file");
-    write_node(&to.join("node-v2"));
+    write_node(&to.join("node-v3"));
     crate::reproduce_golden::write(to);
 }
 
@@ -324,7 +331,10 @@ fn write_node(to: &Path) {
         EventBody::Tx(Tx { id: transfer.id(), payload })
     };
     let order = |height, txs: &[u64]| EventBody::Order(crate::scripted::order_body(height, txs));
-    let genesis = Ledger::genesis_patch([(Account(1), 50), (Account(2), 70)]);
+    // So many that the changes of block 0 are kept compressed.
+    let others = (10..200).map(|account| (Account(account), 9));
+    let genesis =
+        Ledger::genesis_patch([(Account(1), 50), (Account(2), 70)].into_iter().chain(others));
     let confirmed = vec![
         EventBody::Patch(genesis),
         order(0, &[]),

@@ -104,6 +104,8 @@ mod older;
 #[cfg(test)]
 mod overlap;
 #[cfg(test)]
+mod packed;
+#[cfg(test)]
 mod parallel;
 #[cfg(test)]
 mod parallel_recovery;

@@ -13,6 +13,9 @@ pub fn bring_back(main: &Path) {
     sql.pragma_update(None, "page_size", 4096).expect("a pragma");
     sql.execute_batch(include_str!("../../migrations/main/0001_block_table.sql")).expect("tables");
     sql.execute("ATTACH ?1 AS newer", [main.to_str().expect("a name")]).expect("a database");
+    let packed = "SELECT count(*) FROM newer.block_body WHERE changes_length IS NOT NULL";
+    let packed: i64 = sql.query_row(packed, [], |row| row.get(0)).expect("a number");
+    assert_eq!(packed, 0, "the first version keeps no part compressed");
     let names = "SELECT name FROM sqlite_schema WHERE type = 'table'";
     for table in texts(&sql, names, []) {
         let columns = texts(&sql, "SELECT name FROM pragma_table_info(?1)", [&*table]).join(", ");

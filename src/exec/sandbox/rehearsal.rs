@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::exec::above::Spill;
-use crate::exec::resume::rehearsed_from;
+use crate::exec::resume::sealed_from;
 use crate::exec::sealed::SealedBlock;
 use crate::store::StoreError;
 use crate::types::Height;
@@ -159,8 +159,7 @@ impl Rehearsal {
     }
 
     fn read_spilled(&self, from: Height) -> Result<Option<SealedBlock>, StoreError> {
-        let found = self.spill.read(|database| rehearsed_from(database, from))?;
-        Ok(found.flatten().map(SealedBlock::of))
+        Ok(self.spill.read(|database| sealed_from(database, from))?.flatten())
     }
 }
 

@@ -52,6 +52,8 @@ pub(crate) struct CommitParts {
     pub(crate) bus: Bus<Committed>,
     pub(crate) brake: Arc<Brake>,
     pub(crate) memory_bytes: usize,
+    /// Whether blocks that are executed again are read on a thread of their own.
+    pub(crate) works_apart: bool,
 }
 
 /// What was committed so far.
@@ -92,7 +94,17 @@ impl Committer {
         checkpoint: Option<BlockRow>,
         reader: impl FnOnce() -> BlockReader,
     ) -> Result<Self, StoreError> {
-        let CommitParts { store, executor, mode, pacer, clock, bus, brake, memory_bytes } = parts;
+        let CommitParts {
+            store,
+            executor,
+            mode,
+            pacer,
+            clock,
+            bus,
+            brake,
+            memory_bytes,
+            works_apart,
+        } = parts;
         let parent = checkpoint.as_ref().map_or(Digest::ZERO, BlockRow::digest);
         let lanes = store.main().lanes()?;
         let machine = executor.machine().version();
@@ -100,7 +112,7 @@ impl Committer {
         let reexecution = (mode == CommitMode::Reexecute).then(|| {
             let spill = Spill::new(Arc::clone(&store), SandboxBase { machine, parent }, None);
             let state = AboveCheckpoint::new(Arc::clone(&store), Arc::new(spill), memory_bytes);
-            Reexecution::new(executor, reader(), state.without_spilling())
+            Reexecution::new(executor, reader(), state.without_spilling(), works_apart)
         });
         let totals = CommitTotals::default();
         Ok(Self {

@@ -2,6 +2,7 @@
 
 mod above;
 mod after;
+mod ahead;
 mod apart;
 mod below;
 mod block;
@@ -12,6 +13,7 @@ mod commit;
 mod commits;
 mod dependencies;
 mod estimate;
+mod fetch;
 mod fold;
 mod host_load;
 mod intake;

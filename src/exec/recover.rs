@@ -231,6 +231,7 @@ impl Recovery {
             bus: self.options.committed.clone(),
             brake: Arc::clone(&self.brake),
             memory_bytes: self.options.memory_bytes,
+            works_apart: self.works_apart(),
         };
         Committer::new(parts, self.node.checkpoint.clone(), || self.reader())
     }

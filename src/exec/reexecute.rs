@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::block::OrderRef;
 use crate::exec::above::AboveCheckpoint;
+use crate::exec::ahead::Ahead;
 use crate::exec::commit::CommitError;
+use crate::exec::fetch::Fetch;
 use crate::exec::sealed::{Effects, SealedBlock};
 use crate::exec::{BlockReader, Dependencies, Executor, PendingBlock, RehearsedBlock, Watch};
 use crate::state::ChangeSet;
@@ -16,18 +18,21 @@ use crate::types::{Height, TxId, encode_hex};
 /// Executes the blocks of a rehearsal once more on the state of the checkpoint.
 pub(crate) struct Reexecution {
     executor: Executor,
-    reader: BlockReader,
+    blocks: Ahead,
     state: AboveCheckpoint,
 }
 
 impl Reexecution {
-    /// Starts at the checkpoint, whose next blocks `reader` gives.
-    pub(crate) const fn new(
+    /// Starts at the checkpoint, whose next blocks `reader` gives; it works on a thread of its own or not.
+    pub(crate) fn new(
         executor: Executor,
         reader: BlockReader,
         state: AboveCheckpoint,
+        works_apart: bool,
     ) -> Self {
-        Self { executor, reader, state }
+        let fetch = || Fetch::new(Arc::clone(executor.machine()), Arc::clone(state.below()));
+        let blocks = Ahead::new(reader, works_apart.then(fetch));
+        Self { executor, blocks, state }
     }
 
     /// Returns the watch over the step that is being executed.
@@ -44,7 +49,7 @@ impl Reexecution {
     /// Executes the next block and compares what it gives with its rehearsal.
     pub(crate) fn repeat(&mut self, sealed: &SealedBlock) -> Result<(), CommitError> {
         let OrderRef { height, seq, .. } = sealed.order;
-        let pending = self.reader.next_block()?.filter(|pending| pending.order.seq == seq);
+        let pending = self.blocks.next_block()?.filter(|pending| pending.order.seq == seq);
         let Some(mut pending) = pending else {
             return Err(Box::new(Difference {
                 height,

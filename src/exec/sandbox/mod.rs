@@ -1,15 +1,11 @@
 //! The sandbox: rehearses the backlog above the checkpoint, and alone can make a [`Rehearsal`].
 
-mod ahead;
-mod fetch;
 mod rehearsal;
 mod sealing;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use self::ahead::{Ahead, NextBlock};
-use self::fetch::Fetch;
 use self::rehearsal::RehearsalLimits;
 pub(crate) use self::rehearsal::{Rehearsal, lock};
 use self::sealing::Sealing;
@@ -17,8 +13,10 @@ use crate::block::BlockRow;
 use crate::codec::count;
 use crate::diff::Verdicts;
 use crate::exec::above::{AboveCheckpoint, Spill};
+use crate::exec::ahead::{Ahead, NextBlock};
 use crate::exec::brake::Brake;
 use crate::exec::bus::{Bus, Rehearsed};
+use crate::exec::fetch::Fetch;
 use crate::exec::preparation::Prepared;
 use crate::exec::resume::{Resume, rehearsed_from};
 use crate::exec::{

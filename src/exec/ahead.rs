@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
-use crate::exec::sandbox::fetch::Fetch;
+use crate::exec::fetch::Fetch;
 use crate::exec::{BlockReader, PendingBlock};
 use crate::store::StoreError;
 

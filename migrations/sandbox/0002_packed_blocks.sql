@@ -1,5 +1,3 @@
 -- Rehearsed blocks are kept as their commit takes them: sealed, their large parts compressed. What an earlier program
--- rehearsed is rehearsed again.
-DELETE FROM overlay;
-DELETE FROM rehearsed;
+-- rehearsed stands on nothing from here on, so that it is thrown away and rehearsed again.
 DELETE FROM base;

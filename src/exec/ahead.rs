@@ -1,11 +1,13 @@
 //! Reads blocks before they are asked for, on a thread of its own where there are many.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
+use crate::exec::above::AboveCheckpoint;
 use crate::exec::fetch::Fetch;
-use crate::exec::{BlockReader, PendingBlock};
+use crate::exec::{BlockReader, Executor, PendingBlock};
 use crate::store::StoreError;
 
 /// What reading a block gave; `None` at the end.
@@ -40,12 +42,19 @@ struct Apart {
 }
 
 impl Ahead {
-    /// Starts with a reader, which is to work on a thread of its own where there is something to fetch for its blocks.
-    pub(super) fn new(reader: BlockReader, apart: Option<Fetch>) -> Self {
+    /// Starts with a reader. On a thread of its own, it has the state keep as well what the machine says that they will read.
+    pub(super) fn of(
+        reader: BlockReader,
+        executor: &Executor,
+        state: &AboveCheckpoint,
+        works_apart: bool,
+    ) -> Self {
         let reader = Box::new(reader);
-        let reading = match apart {
-            Some(fetch) => Reading::Due(reader, Box::new(fetch)),
-            None => Reading::Here(reader),
+        let reading = if works_apart {
+            let fetch = Fetch::new(Arc::clone(executor.machine()), Arc::clone(state.below()));
+            Reading::Due(reader, Box::new(fetch))
+        } else {
+            Reading::Here(reader)
         };
         Self { ready: VecDeque::new(), reading }
     }

@@ -191,7 +191,7 @@ impl Committer {
                     return Err(error);
                 }
             }
-            size.add(block.counts.txs, block.effect_bytes());
+            size.add(block.counts.txs, block.opened_memory());
             batch.push(block);
             if self.pacer.batch().is_full(size) {
                 if planted!("batch_loses_its_last_block") {

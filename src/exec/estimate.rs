@@ -30,6 +30,8 @@ const PAGES_BY_BLOCK: u64 = 8 * 4096;
 const WAL_BYTES: u64 = 64 << 20;
 /// Memory that does not depend on the options: the program, pages of the three databases, events that are read ahead.
 const MEMORY_BYTES: u64 = 160 << 20;
+/// Memory of a second execution that does not depend on them: events that are read ahead for it, keys that it named.
+const AGAIN_BYTES: u64 = 32 << 20;
 
 /// What a recovery may cost. Sizes are upper estimates, the time is a guess; none of it limits anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,15 +87,15 @@ impl Estimate {
 }
 
 /// Rehearsed blocks, the state above the checkpoint and a cache of what lies below have the budget each; a batch is held
-/// as bytes and as net changes, which take seven times as much where every change is of a key of its own.
+/// as bytes, counted as if none were compressed, and as net changes, which take seven times as much where every change is of a key of its own.
 fn memory(options: &RecoveryOptions) -> u64 {
     let budget = crate::codec::count(options.memory_bytes);
-    let shares = match options.commit {
-        CommitMode::Restore => 3,
-        CommitMode::Reexecute => 4,
+    let (shares, again) = match options.commit {
+        CommitMode::Restore => (3, 0),
+        CommitMode::Reexecute => (4, AGAIN_BYTES),
     };
     let batch = options.batch_bytes_max().saturating_mul(8);
-    budget.saturating_mul(shares).saturating_add(batch).saturating_add(MEMORY_BYTES)
+    budget.saturating_mul(shares).saturating_add(batch).saturating_add(MEMORY_BYTES + again)
 }
 
 /// Adds up what main.db grows by, its write-ahead log, and the sandbox with its own where memory may not suffice.

@@ -8,7 +8,6 @@ use crate::block::OrderRef;
 use crate::exec::above::AboveCheckpoint;
 use crate::exec::ahead::Ahead;
 use crate::exec::commit::CommitError;
-use crate::exec::fetch::Fetch;
 use crate::exec::sealed::{Effects, SealedBlock};
 use crate::exec::{BlockReader, Dependencies, Executor, PendingBlock, RehearsedBlock, Watch};
 use crate::state::ChangeSet;
@@ -24,14 +23,17 @@ pub(crate) struct Reexecution {
 
 impl Reexecution {
     /// Starts at the checkpoint, whose next blocks `reader` gives; it works on a thread of its own or not.
+    ///
+    /// INVARIANT: that thread may read of main.db, and have the state keep, what a batch has written that is not committed.
+    /// Nothing is executed meanwhile, all that the batch wrote is put into the state again once it is committed, and a batch that
+    /// fails ends the recovery.
     pub(crate) fn new(
         executor: Executor,
         reader: BlockReader,
         state: AboveCheckpoint,
         works_apart: bool,
     ) -> Self {
-        let fetch = || Fetch::new(Arc::clone(executor.machine()), Arc::clone(state.below()));
-        let blocks = Ahead::new(reader, works_apart.then(fetch));
+        let blocks = Ahead::of(reader, &executor, &state, works_apart);
         Self { executor, blocks, state }
     }
 

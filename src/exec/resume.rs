@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use crate::block::BlockRow;
-use crate::codec::CodecError;
 use crate::diff::Verdicts;
 use crate::exec::RehearsedBlock;
 use crate::exec::sealed::SealedBlock;
@@ -38,14 +37,13 @@ impl Resume {
         let mut range: Option<Self> = None;
         let mut next = Height(start);
         let mut after = checkpoint.map_or(0, |row| row.order.seq.get());
-        while let Some(block) = sealed_from(database, next)? {
+        while let Some(block) = rehearsed_from(database, next)? {
             let log = store.log();
             // A block between the two may have been committed from memory, by a process whose commit was lost since.
             let holds = log.head().seq >= block.order.seq.get()
                 && log.event(block.order.seq)?.chain == block.order.chain
                 && !log.has_order_between(after, block.order.seq)?
-                && (obeys(&block, verdicts).map_err(|error| database.codec(next, error))?
-                    || planted!("sandbox_of_older_verdicts_accepted"));
+                && (obeys(&block, verdicts) || planted!("sandbox_of_older_verdicts_accepted"));
             if !holds {
                 return Ok(None);
             }
@@ -77,14 +75,13 @@ pub(crate) fn rehearsed_from(
 }
 
 /// Says whether a block keeps out exactly the transactions that the log's verdicts keep out.
-fn obeys(block: &SealedBlock, verdicts: &Verdicts) -> Result<bool, CodecError> {
+fn obeys(block: &RehearsedBlock, verdicts: &Verdicts) -> bool {
     let kept_out: BTreeMap<_, _> =
         block.quarantined.iter().map(|entry| (entry.tx, entry.verdict)).collect();
-    let txs = block.body.tx_seqs()?;
-    Ok(txs.iter().all(|tx| {
+    block.txs.iter().all(|tx| {
         let ruled = verdicts.quarantine(block.order.seq, *tx).map(|(verdict, _)| verdict);
         ruled == kept_out.get(tx).copied()
-    }))
+    })
 }
 
 /// Says whether the checkpoint is a block of this very rehearsal, committed before the crash.

@@ -1,4 +1,4 @@
-//! A rehearsed block as it waits for its commit: canonical bytes, and what the commit asks of them.
+//! A rehearsed block as it waits for its commit: bytes, the larger parts compressed, and what the commit asks of them.
 
 use std::collections::HashSet;
 
@@ -72,9 +72,12 @@ impl SealedBlock {
         size_of::<Self>() + self.header.memory() + bytes + 8 * seqs + dependencies
     }
 
-    /// Returns about how many bytes its effects have, which is what its part of a batch is measured by.
-    pub(crate) fn effect_bytes(&self) -> u64 {
-        self.body.receipts.opened_len().saturating_add(self.body.changes.opened_len())
+    /// Returns about how many bytes it would take if nothing of it were compressed: what a batch is measured by, since its
+    /// commit opens it.
+    pub(crate) fn opened_memory(&self) -> u64 {
+        let parts = [&self.body.receipts, &self.body.changes];
+        let saved = |part: &Packed| part.opened_len().saturating_sub(count(part.bytes().len()));
+        count(self.memory()).saturating_add(parts.into_iter().map(saved).sum())
     }
 
     /// Returns the bytes of the whole block, for the sandbox database.
@@ -230,4 +233,30 @@ fn read_writer(reader: &mut Reader<'_>) -> Result<state::Writer, CodecError> {
 fn read_seq(reader: &mut Reader<'_>) -> Result<Seq, CodecError> {
     let number = reader.u64("seq")?;
     Seq::new(number).ok_or_else(|| reader.invalid("seq", number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::net::tests::block;
+
+    #[test]
+    fn a_block_counts_as_much_as_it_takes_once_it_is_opened() {
+        let empty = block(&[], &[], None, None);
+        assert!(empty.opened_memory() >= count(size_of::<SealedBlock>()), "it takes room itself");
+        assert_eq!(empty.opened_memory(), count(empty.memory()));
+        let value = [7; 10_000];
+        let large = block(&[], &[], None, Some(&value));
+        assert!(large.memory() < 2_000 && large.opened_memory() > 10_000, "{}", large.memory());
+        let received: Vec<u64> = (1..=1_000).collect();
+        assert!(block(&received, &[], None, None).opened_memory() > 8_000, "so does what joins");
+    }
+
+    #[test]
+    fn a_sealed_block_is_read_as_it_was_written() {
+        for after in [None, Some([7; 10_000].as_slice())] {
+            let sealed = block(&[5, 6], &[3, 5], Some(b"1"), after);
+            assert_eq!(SealedBlock::decode(&sealed.encode()).as_ref(), Ok(&sealed));
+        }
+    }
 }

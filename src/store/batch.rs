@@ -28,7 +28,7 @@ pub struct Batch {
     pub machine_version: u32,
 }
 
-/// Blocks of one stretch. They are what takes longest, some 100 KiB each.
+/// Blocks of one stretch. They are what takes longest, some 20 to 100 KiB each.
 const BLOCKS: usize = 8;
 /// Rows of one stretch that are small.
 const ROWS: usize = 1_024;

@@ -29,10 +29,11 @@ pub(super) fn read(sql: &Connection, key: &[u8]) -> rusqlite::Result<Option<Byte
     Ok(None)
 }
 
-/// Refuses an empty table beside the digest of a state that is not: another table's page may have taken the place of its
+/// Where the table is empty, its digest must be that of an empty state: another table's page may have taken the place of its
 /// root. Amid a commit the two need not agree.
 fn is_rightly_empty(sql: &Connection) -> rusqlite::Result<()> {
-    if !sql.is_autocommit() {
+    let has_entries = sql.prepare_cached("SELECT 1 FROM state LIMIT 1")?.exists([])?;
+    if has_entries || !sql.is_autocommit() {
         return Ok(());
     }
     let lanes: Vec<u8> =
@@ -61,8 +62,7 @@ pub(super) fn visit(
         each(key, value);
         Ok(true)
     })?;
-    // With a prefix, entries may stand before it.
-    if is_empty && prefix.is_empty() { is_rightly_empty(sql) } else { Ok(()) }
+    if is_empty { is_rightly_empty(sql) } else { Ok(()) }
 }
 
 /// Visits entries from a key on, ascending, until it is told to end; says of each whether its tag vouches for it.

@@ -1,6 +1,6 @@
 //! Large parts of a block, kept compressed where that makes them smaller.
 //!
-//! Digests are always over the bytes as they were; how they are kept is nobody's business but the table's.
+//! Digests are always over the bytes as they were; nothing that is compared depends on how they are kept.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -76,9 +76,14 @@ impl Packed {
         let fault = |reason: String| CodecError::Frame { part, length, reason };
         // What is damaged does not make room for what nobody wrote.
         let said = get_frame_content_size(&self.kept).ok().flatten();
-        let length = usize::try_from(length).ok().filter(|_| said == Some(length));
-        let length = length.filter(|length| count(*length) <= LENGTH_MAX);
-        let length = length.ok_or_else(|| fault(format!("the frame says {said:?}")))?;
+        if length > LENGTH_MAX {
+            return Err(fault("no part has so many".to_owned()));
+        }
+        let length = match said {
+            Some(said) if said == length => usize::try_from(length).unwrap_or(usize::MAX),
+            Some(said) => return Err(fault(format!("there are {said} in its frame"))),
+            None => return Err(fault("there is no frame that says its size".to_owned())),
+        };
         let bytes = UNPACKING.with_borrow_mut(|slot| {
             slot.get_or_insert(Decompressor::new()?).decompress(&self.kept, length)
         });
@@ -180,15 +185,21 @@ mod tests {
     fn a_frame_that_does_not_hold_what_it_is_said_to_is_an_error() {
         let packed = Packed::of(vec![7; 2 * PACKED_MIN]);
         let length = packed.length();
-        for (name, kept, length) in [
-            ("shorter", packed.bytes().to_vec(), Some(8)),
-            ("longer than anything", packed.bytes().to_vec(), Some(u64::MAX)),
-            ("no frame", noise(100), length),
-            ("nothing", Vec::new(), length),
-            ("cut", packed.bytes()[..packed.bytes().len() - 1].to_vec(), length),
+        let whole = packed.bytes().to_vec();
+        let cut = whole[..whole.len() - 1].to_vec();
+        // A header that says as much as the column beside it, and more than there can be.
+        let huge = [&[0x28, 0xb5, 0x2f, 0xfd, 0xe0][..], &u64::MAX.to_le_bytes()].concat();
+        for (kept, length, says) in [
+            (whole.clone(), Some(8), "8192 in its frame"),
+            (whole, Some(u64::MAX), "no part has so many"),
+            (huge, Some(u64::MAX), "no part has so many"),
+            (noise(100), length, "no frame"),
+            (Vec::new(), length, "no frame"),
+            (cut, length, "size"),
         ] {
-            let error = Packed::kept(kept, length).open("part").expect_err(name);
-            assert!(matches!(error, CodecError::Frame { part: "part", .. }), "{name}: {error}");
+            let error = Packed::kept(kept, length).open("part").expect_err(says);
+            assert!(matches!(error, CodecError::Frame { part: "part", .. }), "{says}: {error}");
+            assert!(error.to_string().contains(says), "{says}: {error}");
         }
         let other = Packed::decode(&mut Reader::new(&[2, 0]), "part");
         assert_eq!(other, Err(CodecError::Invalid { field: "part", at: 1, found: 2 }));

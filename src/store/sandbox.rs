@@ -78,7 +78,7 @@ impl SandboxDb {
         self.database.transaction(|sql| write_base(sql, base))
     }
 
-    /// Adds rehearsed blocks, as canonical bytes; one that is there already is written again.
+    /// Adds rehearsed blocks, as bytes; one that is there already is written again.
     ///
     /// # Errors
     /// [`StoreError`] where they cannot be written.
@@ -98,7 +98,7 @@ impl SandboxDb {
         self.database.checkpoint_if_large().map(drop)
     }
 
-    /// Returns the canonical bytes of the first rehearsed block at or above a height.
+    /// Returns the bytes of the first rehearsed block at or above a height.
     ///
     /// # Errors
     /// [`StoreError`] where it cannot be read or does not match its digest.
@@ -126,7 +126,7 @@ impl SandboxDb {
         }
     }
 
-    /// Names a rehearsed block whose bytes are not canonical.
+    /// Names a rehearsed block whose bytes are never written so.
     #[must_use]
     pub fn codec(&self, height: Height, error: crate::codec::CodecError) -> StoreError {
         let place = format!("rehearsed block {}", height.get());

@@ -122,10 +122,10 @@ fn a_state_that_is_empty_and_should_not_be_is_not_answered() {
     sql(&node.dir, "main.db").execute("DELETE FROM state", []).expect("all is gone");
     let store = node.dir.open().expect("it is not looked at");
     let read = store.main().get(b"a");
-    let whole = store.main().scan(&[], &mut |_, _| {});
-    for text in
-        [read.map(drop).expect_err("an entry").to_string(), whole.expect_err("all").to_string()]
-    {
+    let read = read.map(drop).expect_err("an entry").to_string();
+    let whole = store.main().scan(&[], &mut |_, _| {}).expect_err("all of it").to_string();
+    let part = store.main().scan(b"x", &mut |_, _| {}).expect_err("a part of it").to_string();
+    for text in [read, whole, part] {
         assert!(text.contains("main.db") && text.contains("the state is empty"), "{text}");
     }
     let empty = faulty_node(&Faulty::default()).dir.open().expect("a new node");

@@ -16,7 +16,6 @@ use crate::exec::above::{AboveCheckpoint, Spill};
 use crate::exec::ahead::{Ahead, NextBlock};
 use crate::exec::brake::Brake;
 use crate::exec::bus::{Bus, Rehearsed};
-use crate::exec::fetch::Fetch;
 use crate::exec::preparation::Prepared;
 use crate::exec::resume::{Resume, rehearsed_from};
 use crate::exec::{
@@ -192,8 +191,7 @@ impl Sandbox {
         }
         let reader = BlockReader::new(store, after, verdicts).until(end);
         brake.progress();
-        let fetch = || Fetch::new(Arc::clone(executor.machine()), Arc::clone(state.below()));
-        let blocks = Ahead::new(reader, works_apart.then(fetch));
+        let blocks = Ahead::of(reader, &executor, &state, works_apart);
         let rehearsal = Arc::new(Mutex::new(rehearsal));
         let sealing = Sealing::new(Arc::clone(&rehearsal), limits, works_apart);
         Ok(Self {

@@ -318,7 +318,6 @@ fn fixtures_are_written_on_request_only() {
     let json = serde_json::to_string_pretty(&vectors).expect("a map");
     fs::write(to.join("golden.json"), json + "\n").expect("a file");
     write_node(&to.join("node-v3"));
-    crate::reproduce_golden::write(to);
 }
 
 /// Three blocks, the last one unconfirmed, and a waiting transfer; one event has no time.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use rewake::exec::{NewEvent, Outcome};
 use rewake::generate::Workload;
@@ -375,6 +376,7 @@ fn the_program_survives_a_fault_in_any_of_its_system_calls() {
         rows.extend(work.faults.iter().map(|fault| (work, call, *fault)));
     }
     let (next, reached) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    let slowest = Mutex::new((Duration::ZERO, String::new()));
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
@@ -382,10 +384,15 @@ fn the_program_survives_a_fault_in_any_of_its_system_calls() {
                 {
                     // The first number beyond the calls of every thread meets none.
                     let numbers = (1..).step_by(stride);
-                    let hits = numbers
-                        .map_while(|number| hit(work, call, *fault, number))
-                        .take_while(|fired| *fired)
-                        .count();
+                    let timed = |number| {
+                        let began = Instant::now();
+                        let fired = hit(work, call, *fault, number);
+                        let what = format!("{fault:?} at {call} {number} of {:?}", work.words);
+                        let mut slowest = lock(&slowest);
+                        *slowest = (began.elapsed(), what).max(std::mem::take(&mut *slowest));
+                        fired
+                    };
+                    let hits = numbers.map_while(timed).take_while(|fired| *fired).count();
                     *lock(&reached).entry((*fault, *call)).or_insert(0) += hits;
                 }
             });
@@ -394,6 +401,7 @@ fn the_program_survives_a_fault_in_any_of_its_system_calls() {
     let reached = reached.into_inner().expect("no holder panics");
     let points: usize = reached.values().sum();
     println!("system calls of {}: {points} points {reached:?}", binary().display());
+    println!("the slowest: {:?}", lock(&slowest));
     for ((fault, call), hits) in &reached {
         let is_possible = fault.inject(call, 1).is_some();
         assert_eq!(*hits > 0, is_possible, "{fault:?} at {call} was never reached");

@@ -3,6 +3,7 @@
 //! `tests/mutation/run` makes this the one test binary of its copy; `cargo test` runs the same modules in `it`.
 
 #![expect(unreachable_pub, reason = "items of a test are shared between its modules")]
+#![expect(dead_code, reason = "some of them only with the modules that are left out here")]
 
 #[cfg(test)]
 #[path = "../it/decisions.rs"]

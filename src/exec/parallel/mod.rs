@@ -23,7 +23,7 @@ mod shares;
 mod speculation;
 mod versions;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use self::attempt::Tally;
 use self::cost::{Advice, Outlook, SAMPLE_TXS, Way, advise};
@@ -66,7 +66,7 @@ pub(super) fn transactions(
     {
         in_parallel(run, block)?;
     }
-    in_order(run, block, txs)
+    in_order(run, block, txs).map(drop)
 }
 
 fn advice(run: &Run<'_>) -> Advice {
@@ -78,14 +78,19 @@ fn advice(run: &Run<'_>) -> Advice {
     advise(Outlook { threads, txs, nanos_per_tx, scheduling })
 }
 
-/// Executes transactions in order, up to the index `end`.
-fn in_order(run: &mut Run<'_>, block: &dyn OpenBlock, end: usize) -> Result<(), BlockFailure> {
+/// Executes transactions in order, up to the index `end`; returns the time that they took.
+fn in_order(
+    run: &mut Run<'_>,
+    block: &dyn OpenBlock,
+    end: usize,
+) -> Result<Duration, BlockFailure> {
     let (began, first) = (Instant::now(), run.next());
     while run.next() < end {
         run.tx(block)?;
     }
-    run.job.executor.costs().took(began.elapsed(), run.next().saturating_sub(first));
-    Ok(())
+    let time = began.elapsed();
+    run.job.executor.costs().took(time, run.next().saturating_sub(first));
+    Ok(time)
 }
 
 /// Executes what is left on several threads; all of it, or nothing where that cannot be done or would not pay.

@@ -35,17 +35,13 @@ pub(super) fn execute(run: &mut Run<'_>, block: &dyn OpenBlock) -> Result<(), Bl
             let _ = speculation.execute(txs.clone(), &mut overlay, &mut results);
             *done.lock().unwrap_or_else(PoisonError::into_inner) = results;
         };
-        let lead = |above: &mut Run<'_>, end: usize| {
-            let began = Instant::now();
-            in_order(above, block, end).map(|()| began.elapsed())
-        };
         let first = job.executor.pool().run(job.threads, help, || {
             let _end = SetAtEnd(&has_ended);
-            lead(&mut above, sections.first().map_or(0, |txs| txs.end))
+            in_order(&mut above, block, sections.first().map_or(0, |txs| txs.end))
         });
         let mut time = first?;
         for (txs, done) in sections.into_iter().zip(done).skip(1) {
-            time += lead(&mut above, txs.start)?;
+            time += in_order(&mut above, block, txs.start)?;
             let results = done.into_inner().unwrap_or_else(PoisonError::into_inner);
             time += take_over(&mut above, block, results, Base::OfRun)?.time;
         }

@@ -187,40 +187,48 @@ impl Committer {
                 }
                 Err(error) => {
                     // What was verified until here is committed all the same.
-                    self.write(batch)?;
+                    self.write(batch, rehearsal)?;
                     return Err(error);
                 }
             }
-            size.add(block.counts.txs, block.opened_memory());
+            size.add(block.counts.txs, rehearsal.commit_memory(&block));
             batch.push(block);
             if self.pacer.batch().is_full(size) {
                 if planted!("batch_loses_its_last_block") {
                     batch.pop();
                 }
-                self.write_timed(std::mem::take(&mut batch), size, begun)?;
+                self.write_timed(std::mem::take(&mut batch), rehearsal, size, begun)?;
                 (begun, size) = (Instant::now(), BatchSize::default());
             }
         }
-        self.write_timed(batch, size, begun)
+        self.write_timed(batch, rehearsal, size, begun)
     }
 
     /// Writes a batch for which work began at a time, and has the next ones be as large as that was fast.
     fn write_timed(
         &mut self,
         batch: Vec<SealedBlock>,
+        rehearsal: &mut Rehearsal,
         size: BatchSize,
         begun: Instant,
     ) -> Result<(), CommitError> {
         let Some(last) = batch.last().map(|block| block.order.height) else { return Ok(()) };
-        self.write(batch)?;
+        self.write(batch, rehearsal)?;
         let time = begun.elapsed().saturating_add(std::mem::take(&mut self.spent));
         self.pacer.committed(last, size.txs, time);
         Ok(())
     }
 
-    fn write(&mut self, blocks: Vec<SealedBlock>) -> Result<(), CommitError> {
-        let Some(first) = blocks.first().map(|block| block.order.height) else { return Ok(()) };
-        let net = net_changes(&blocks).map_err(|error| self.store.main().codec(first, error))?;
+    fn write(
+        &mut self,
+        blocks: Vec<SealedBlock>,
+        rehearsal: &mut Rehearsal,
+    ) -> Result<(), CommitError> {
+        let height = |block: &SealedBlock| block.order.height;
+        let ends = blocks.first().map(height).zip(blocks.last().map(height));
+        let Some((first, last)) = ends else { return Ok(()) };
+        let net = net_changes(&blocks, rehearsal.nets_to(last))
+            .map_err(|error| self.store.main().codec(first, error))?;
         let batch = self.assemble(blocks, net);
         let lanes = self.write_with(&batch)?;
         let last = batch.blocks.last().map(|block| block.row.clone());

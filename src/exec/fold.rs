@@ -8,11 +8,10 @@ use std::thread;
 use crate::codec::CodecError;
 use crate::diff::{Backlog, OrderError};
 use crate::event::Kind;
+use crate::exec::READ_BYTES;
 use crate::store::{Log, LogHead, StoreError, StoredEvent};
 use crate::types::Seq;
 
-/// Bytes of event bodies that are read at once.
-const STRETCH_BYTES: usize = 512 << 10;
 /// Stretches that are read ahead of the verification.
 const STRETCHES_AHEAD: usize = 2;
 
@@ -75,7 +74,7 @@ impl<L: Deref<Target = Log>, F: Fn() -> L> Iterator for Reading<'_, F> {
             return None;
         }
         let log = (self.lend)();
-        let stretch = log.read(self.next.next(), STRETCH_BYTES).and_then(|events| {
+        let stretch = log.read(self.next.next(), READ_BYTES).and_then(|events| {
             let last = events.last().map(StoredEvent::head);
             self.next = last.ok_or_else(|| log.damaged(self.next.next(), "is missing"))?;
             Ok(events)

@@ -1,55 +1,181 @@
 //! What the blocks of a batch come to together: their net changes, and what they move in the mempool.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 
 use rayon::prelude::*;
 
 use crate::codec::CodecError;
 use crate::exec::sealed::SealedBlock;
-use crate::state::{Change, ChangeSet, KeyMap};
-use crate::types::{Bytes, Seq};
+use crate::state::{Change, ChangeSet, KeyMap, value_memory};
+use crate::types::{Bytes, Height, Seq};
 
-/// The values of each key before and after.
-type Net = KeyMap<(Option<Bytes>, Option<Bytes>)>;
-
-/// Blocks that one thread joins at least: below, handing them over costs more than joining them.
+/// Blocks that one thread opens and joins at least: below, handing them over costs more than joining them.
 const SHARE_MIN: usize = 16;
+/// Changes that are joined while blocks are rehearsed before they are put in order: of the more blocks, the fewer keys are
+/// left, and the fewer batches end where they do.
+const CHANGES_MAX: usize = 1 << 18;
 
-/// Joins the changes of blocks that follow each other: the first value before, the last value after.
-pub(super) fn net_changes(blocks: &[SealedBlock]) -> Result<ChangeSet, CodecError> {
-    if let [only] = blocks {
-        return only.body.changes();
+/// What some blocks that follow each other change together.
+pub(crate) struct NetOf {
+    first: Height,
+    last: Height,
+    net: ChangeSet,
+}
+
+/// What blocks change together, joined while they are at hand.
+#[derive(Default)]
+pub(crate) struct Nets {
+    /// In order.
+    done: VecDeque<NetOf>,
+    done_bytes: usize,
+    /// Those after them.
+    open: Option<Open>,
+}
+
+struct Open {
+    first: Height,
+    last: Height,
+    changes: usize,
+    net: Net,
+}
+
+impl Nets {
+    /// Takes up what the next block changes.
+    pub(crate) fn add(&mut self, height: Height, changes: ChangeSet) {
+        let new = || Open { first: height, last: height, changes: 0, net: Net::default() };
+        let open = self.open.get_or_insert_with(new);
+        open.last = height;
+        open.changes = open.changes.saturating_add(changes.changes().len());
+        open.net.add(changes);
+        if open.changes >= CHANGES_MAX {
+            self.close();
+        }
     }
+
+    fn close(&mut self) {
+        let Some(Open { first, last, net, .. }) = self.open.take() else { return };
+        let net = net.into_changes();
+        self.done_bytes = self.done_bytes.saturating_add(net.memory());
+        self.done.push_back(NetOf { first, last, net });
+    }
+
+    /// Says whether what a block changes is joined with what others change, so that its commit need hardly open it.
+    pub(crate) fn cover(&self, height: Height) -> bool {
+        let first = self.done.front().map(|done| done.first);
+        let first = first.or(self.open.as_ref().map(|open| open.first));
+        first.is_some_and(|first| first <= height)
+    }
+
+    /// Returns about how many bytes of memory they take.
+    pub(crate) fn memory(&self) -> usize {
+        self.done_bytes.saturating_add(self.open.as_ref().map_or(0, |open| open.net.memory()))
+    }
+
+    /// Takes those that end at or before a block.
+    pub(crate) fn take_to(&mut self, last: Height) -> Vec<NetOf> {
+        if self.open.as_ref().is_some_and(|open| open.last <= last) {
+            self.close();
+        }
+        let taken = self.done.partition_point(|done| done.last <= last);
+        let taken: Vec<_> = self.done.drain(..taken).collect();
+        let bytes = taken.iter().map(|taken| taken.net.memory()).sum();
+        self.done_bytes = self.done_bytes.saturating_sub(bytes);
+        taken
+    }
+}
+
+#[derive(Default)]
+struct Net {
+    /// The values of each key before and after.
+    values: KeyMap<(Option<Bytes>, Option<Bytes>)>,
+    /// Bytes of keys and values that are not held in place.
+    bytes: usize,
+}
+
+impl Net {
+    /// Joins the changes of the next block: the first value before, the last value after.
+    fn add(&mut self, changes: ChangeSet) {
+        for Change { key, before, after } in changes.into_changes() {
+            let new = value_memory(after.as_ref());
+            match self.values.entry(key) {
+                Entry::Vacant(place) => {
+                    self.bytes += place.key().memory() + value_memory(before.as_ref()) + new;
+                    place.insert((before, after));
+                }
+                Entry::Occupied(_) if planted!("net_keeps_the_first_value") => {}
+                Entry::Occupied(mut held) => {
+                    let last = &mut held.get_mut().1;
+                    self.bytes = self.bytes + new - value_memory(last.as_ref());
+                    *last = after;
+                }
+            }
+        }
+    }
+
+    /// Returns about how many bytes of memory it takes.
+    fn memory(&self) -> usize {
+        let place = size_of::<(Bytes, (Option<Bytes>, Option<Bytes>))>();
+        self.bytes.saturating_add(self.values.capacity().saturating_mul(place))
+    }
+
+    fn into_changes(self) -> ChangeSet {
+        let changes = self.values.into_iter();
+        let changes = changes.map(|(key, (before, after))| Change { key, before, after });
+        ChangeSet::new(changes.collect())
+    }
+}
+
+/// Joins the changes of blocks that follow each other. What was joined of them before is `joined`; where that is of other
+/// blocks as well, it is left out.
+pub(super) fn net_changes(
+    blocks: &[SealedBlock],
+    joined: Vec<NetOf>,
+) -> Result<ChangeSet, CodecError> {
+    let (mut parts, mut left) = (Vec::new(), blocks);
+    for NetOf { first, last, net } in joined {
+        let start = left.partition_point(|block| block.order.height < first);
+        let end = left.partition_point(|block| block.order.height <= last);
+        let ends = left.get(start..end).and_then(|own| own.first().zip(own.last()));
+        if ends.is_some_and(|(a, b)| (a.order.height, b.order.height) == (first, last)) {
+            let (before, after) = (left.get(..start), left.get(end..));
+            parts.extend(shares(before.unwrap_or_default()).map(Part::Blocks));
+            parts.push(Part::Joined(net));
+            left = after.unwrap_or_default();
+        }
+    }
+    parts.extend(shares(left).map(Part::Blocks));
+    let nets = parts.into_par_iter().map(Part::net);
+    let net = nets.try_reduce_with(|one, later| Ok(one.then(later)));
+    net.unwrap_or_else(|| Ok(ChangeSet::default()))
+}
+
+/// Blocks of which the net changes are joined with those of others.
+enum Part<'a> {
+    Blocks(&'a [SealedBlock]),
+    Joined(ChangeSet),
+}
+
+impl Part<'_> {
+    fn net(self) -> Result<ChangeSet, CodecError> {
+        match self {
+            Self::Joined(net) => Ok(net),
+            Self::Blocks([only]) => only.body.changes(),
+            Self::Blocks(blocks) => {
+                let mut net = Net::default();
+                for block in blocks {
+                    net.add(block.body.changes()?);
+                }
+                Ok(net.into_changes())
+            }
+        }
+    }
+}
+
+/// Parts blocks among the threads that there are.
+fn shares(blocks: &[SealedBlock]) -> impl Iterator<Item = &[SealedBlock]> {
     let share = blocks.len().div_ceil(rayon::current_num_threads()).max(SHARE_MIN);
-    let shares: Vec<_> = blocks.par_chunks(share).map(net_of).collect::<Result<_, _>>()?;
-    let mut shares = shares.into_iter();
-    let mut net = shares.next().unwrap_or_default();
-    for share in shares {
-        for (key, (before, after)) in share {
-            join(&mut net, key, before, after);
-        }
-    }
-    let net = net.into_iter().map(|(key, (before, after))| Change { key, before, after });
-    Ok(ChangeSet::new(net.collect()))
-}
-
-fn net_of(blocks: &[SealedBlock]) -> Result<Net, CodecError> {
-    let mut net = Net::default();
-    for block in blocks {
-        for Change { key, before, after } in block.body.changes()?.into_changes() {
-            join(&mut net, key, before, after);
-        }
-    }
-    Ok(net)
-}
-
-fn join(net: &mut Net, key: Bytes, before: Option<Bytes>, after: Option<Bytes>) {
-    match net.entry(key) {
-        Entry::Vacant(place) => drop(place.insert((before, after))),
-        Entry::Occupied(_) if planted!("net_keeps_the_first_value") => {}
-        Entry::Occupied(mut held) => held.get_mut().1 = after,
-    }
+    blocks.chunks(share)
 }
 
 /// Returns which transactions join the confirmed mempool with these blocks, and which leave it.
@@ -83,7 +209,7 @@ pub(super) mod tests {
     use super::*;
     use crate::block::{OrderRef, Receipt, Receipts};
     use crate::exec::RehearsedBlock;
-    use crate::types::{Digest, Height};
+    use crate::types::Digest;
 
     fn seqs(numbers: &[u64]) -> Vec<Seq> {
         numbers.iter().map(|number| Seq::new(*number).expect("not zero")).collect()
@@ -101,18 +227,28 @@ pub(super) mod tests {
             before: before.map(Into::into),
             after: after.map(Into::into),
         };
-        SealedBlock::of(RehearsedBlock {
-            order: OrderRef { height: Height(1), seq: Seq::FIRST, chain: Digest::ZERO },
+        let changes = ChangeSet::new(vec![change(b"k")]);
+        let (txs, received) = (seqs(txs), seqs(received));
+        SealedBlock::of(&RehearsedBlock { txs, changes, received, ..plain() })
+    }
+
+    fn order() -> OrderRef {
+        OrderRef { height: Height(1), seq: Seq::FIRST, chain: Digest::ZERO }
+    }
+
+    fn plain() -> RehearsedBlock {
+        RehearsedBlock {
+            order: order(),
             header: Bytes::default(),
-            txs: seqs(txs),
+            txs: Vec::new(),
             receipts: Receipts(vec![Receipt::applied(*b"ok")]),
-            changes: ChangeSet::new(vec![change(b"k")]),
+            changes: ChangeSet::default(),
             writers: Vec::new(),
-            received: seqs(received),
+            received: Vec::new(),
             settled: Vec::new(),
             quarantined: Vec::new(),
             dependencies: None,
-        })
+        }
     }
 
     #[test]
@@ -123,7 +259,7 @@ pub(super) mod tests {
             block(&[], &[], None, Some(b"2")),
         ];
         let net = |blocks: &[SealedBlock]| {
-            let net = net_changes(blocks).expect("canonical");
+            let net = net_changes(blocks, Vec::new()).expect("canonical");
             let changes = net.changes().iter();
             changes.map(|change| (change.before.clone(), change.after.clone())).collect::<Vec<_>>()
         };
@@ -134,6 +270,106 @@ pub(super) mod tests {
         let back = block(&[], &[], Some(b"2"), Some(b"0"));
         let [one, two, three] = blocks;
         assert_eq!(net(&[one, two, three, back]), []);
+    }
+
+    /// Forty blocks, each of which writes some of ten keys.
+    fn rehearsed() -> Vec<RehearsedBlock> {
+        let mut state = [None; 10];
+        let mut next = 7u8;
+        let blocks = (1..=40).map(|height| {
+            let changes = state.iter_mut().zip(b'a'..).filter_map(|(value, key)| {
+                next = next.wrapping_mul(73).wrapping_add(19);
+                let before = next.is_multiple_of(3).then_some(*value)?;
+                *value = (!next.is_multiple_of(5)).then_some([next]);
+                let bytes = |value: Option<[u8; 1]>| value.map(Bytes::from);
+                Some(Change { key: [key].into(), before: bytes(before), after: bytes(*value) })
+            });
+            let changes = ChangeSet::new(changes.collect());
+            // Numbers may be left out.
+            let order = OrderRef { height: Height(3 * height), ..order() };
+            RehearsedBlock { order, changes, ..plain() }
+        });
+        blocks.collect()
+    }
+
+    #[test]
+    fn what_was_joined_before_is_what_opening_the_blocks_gives() {
+        let rehearsed = rehearsed();
+        let sealed: Vec<_> = rehearsed.iter().map(SealedBlock::of).collect();
+        for batch in [1, 5, 16, 17, 40] {
+            for joined in 1..=40 {
+                let mut nets = Nets::default();
+                for (block, number) in rehearsed.iter().zip(1..) {
+                    nets.add(block.order.height, block.changes.clone());
+                    if number % joined == 0 {
+                        nets.close();
+                    }
+                }
+                let all = nets.memory();
+                assert!(nets.cover(Height(3)) && !nets.cover(Height(2)));
+                for blocks in sealed.chunks(batch) {
+                    let last = blocks.last().expect("blocks").order.height;
+                    let net = net_changes(blocks, nets.take_to(last));
+                    let what = format!("batches of {batch}, {joined} joined");
+                    assert_eq!(net, net_changes(blocks, Vec::new()), "{what}");
+                }
+                assert!(all > 0 && nets.memory() == 0, "{all}, {} left", nets.memory());
+                assert!(!nets.cover(Height(120)), "nothing is left");
+            }
+        }
+        let all = rehearsed.into_iter().map(|block| block.changes);
+        let all = all.reduce(ChangeSet::then).expect("blocks");
+        assert_eq!(net_changes(&sealed, Vec::new()), Ok(all));
+    }
+
+    #[test]
+    fn what_was_joined_of_other_blocks_as_well_is_left_out() {
+        let rehearsed = rehearsed();
+        let sealed: Vec<_> = rehearsed.iter().map(SealedBlock::of).collect();
+        let blocks = sealed.get(10..20).expect("forty blocks");
+        let expected = net_changes(blocks, Vec::new());
+        for (from, to) in [(9, 15), (15, 21), (0, 10), (20, 40), (0, 40), (10, 20), (12, 14)] {
+            let mut nets = Nets::default();
+            for block in rehearsed.get(from..to).expect("forty blocks") {
+                nets.add(block.order.height, block.changes.clone());
+            }
+            let joined = nets.take_to(Height::MAX);
+            assert_eq!(joined.len(), 1);
+            assert_eq!(net_changes(blocks, joined), expected, "{from} to {to}");
+        }
+    }
+
+    #[test]
+    fn the_memory_of_long_values_is_counted() {
+        let long = |before: usize, after: usize| {
+            let value = |length| Some(Bytes::from(vec![1; length].as_slice()));
+            let change = Change { key: b"k".into(), before: value(before), after: value(after) };
+            ChangeSet::new(vec![change])
+        };
+        let mut net = Net::default();
+        let bytes = [(90, 100), (100, 2), (2, 200)].map(|(before, after)| {
+            net.add(long(before, after));
+            net.bytes
+        });
+        let [first, second, third] = bytes;
+        assert!((190..256).contains(&first) && (90..128).contains(&second), "{bytes:?}");
+        assert!((290..356).contains(&third), "{bytes:?}");
+    }
+
+    #[test]
+    fn many_changes_are_put_in_order() {
+        let mut nets = Nets::default();
+        let change = |key: usize| Change {
+            key: key.to_be_bytes().as_slice().into(),
+            before: None,
+            after: Some(b"1".into()),
+        };
+        nets.add(Height(1), ChangeSet::new((0..CHANGES_MAX - 1).map(change).collect()));
+        assert!(nets.done.is_empty() && nets.memory() > 0);
+        nets.add(Height(2), ChangeSet::new(vec![change(CHANGES_MAX)]));
+        assert_eq!((nets.done.len(), nets.open.is_none()), (1, true));
+        assert!(nets.take_to(Height(1)).is_empty(), "it goes beyond");
+        assert_eq!(nets.take_to(Height(2)).len(), 1);
     }
 
     #[test]

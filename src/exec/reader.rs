@@ -7,11 +7,12 @@ use crate::block::OrderRef;
 use crate::diff::Verdicts;
 use crate::event::{EventBody, Kind, Order, Patch, Ruling};
 use crate::exec::Rulings;
-use crate::exec::start::READ_BYTES;
 use crate::machine::{BlockInput, TxInput};
 use crate::store::{QuarantineWrite, Store, StoreError, StoredEvent};
 use crate::types::{Digest, Seq, Slice, TxId};
 
+/// Bytes of event bodies that are read at once: with more, whoever waits for the first block waits for many.
+pub(crate) const READ_BYTES: usize = 512 << 10;
 /// Bytes of recent transactions that are kept for the order that will name them.
 const WINDOW_BYTES: usize = 16 << 20;
 

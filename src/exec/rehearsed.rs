@@ -60,11 +60,6 @@ impl RehearsedBlock {
     /// Returns about how many bytes of memory it takes.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let value = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::memory);
-        let changes = self.changes.changes().iter();
-        let changes = changes.map(|change| {
-            size_of_val(change) + change.key.memory() + value(&change.before) + value(&change.after)
-        });
         let reason = |status: &Status| match status {
             Status::Applied => 0,
             Status::Rejected(reason) | Status::Quarantined(reason) => reason.len(),
@@ -76,13 +71,13 @@ impl RehearsedBlock {
         let pairs = 2 * self.settled.len() + 3 * self.quarantined.len();
         let seqs = 2 * self.txs.len() + self.received.len() + pairs;
         let rest = self.header.len() + 8 * (self.writers.len() + seqs) + 256;
-        changes.sum::<usize>() + receipts.sum::<usize>() + rest + dependencies
+        self.changes.memory() + receipts.sum::<usize>() + rest + dependencies
     }
 
     /// Returns the bytes of the block as the sandbox database keeps it.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        SealedBlock::of(self.clone()).encode()
+        SealedBlock::of(self).encode()
     }
 
     /// Reads such bytes.

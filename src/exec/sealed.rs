@@ -31,7 +31,7 @@ pub(crate) struct SealedBlock {
 
 impl SealedBlock {
     /// Turns a rehearsed block into bytes.
-    pub(crate) fn of(block: RehearsedBlock) -> Self {
+    pub(crate) fn of(block: &RehearsedBlock) -> Self {
         let (receipts, changes) = (block.receipts.encode(), block.changes.encode());
         let effects = Effects::of(&receipts, &changes);
         let body = BlockBody {
@@ -55,10 +55,10 @@ impl SealedBlock {
             leaves,
             writers: encode_writers(&block.writers),
             received: BlockBody::encode_txs(&block.received),
-            order: block.order,
-            header: block.header,
-            settled: block.settled,
-            quarantined: block.quarantined,
+            order: block.order.clone(),
+            header: block.header.clone(),
+            settled: block.settled.clone(),
+            quarantined: block.quarantined.clone(),
         }
     }
 
@@ -72,8 +72,8 @@ impl SealedBlock {
         size_of::<Self>() + self.header.memory() + bytes + 8 * seqs + dependencies
     }
 
-    /// Returns about how many bytes it would take if nothing of it were compressed: what a batch is measured by, since its
-    /// commit opens it.
+    /// Returns about how many bytes it would take if nothing of it were compressed, as where it has to be opened for its
+    /// commit.
     pub(crate) fn opened_memory(&self) -> u64 {
         let parts = [&self.body.receipts, &self.body.changes];
         let saved = |part: &Packed| part.opened_len().saturating_sub(count(part.bytes().len()));

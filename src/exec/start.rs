@@ -14,9 +14,6 @@ use crate::recovery::{
 use crate::store::{DataDir, LogHead, Problem, Repairs, Store, StoreError, StoredEvent};
 use crate::types::{Height, Seq};
 
-/// Bytes of event bodies that are read at once.
-pub(crate) const READ_BYTES: usize = 4 << 20;
-
 /// An open node, and what is to be done with it.
 pub struct Examined {
     /// Its files.

@@ -14,6 +14,11 @@ pub struct Change {
     pub after: Option<Bytes>,
 }
 
+/// Returns about how many bytes of memory a value takes beside itself.
+pub(crate) fn value_memory(value: Option<&Bytes>) -> usize {
+    value.map_or(0, Bytes::memory)
+}
+
 /// The net changes of a block: strictly ascending by key, and every entry changes something.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChangeSet(Vec<Change>);
@@ -44,6 +49,35 @@ impl ChangeSet {
             "changes come in the order of their keys"
         );
         Self(changes)
+    }
+
+    /// Joins these with the changes of what came later: the first value before, the last value after.
+    #[must_use]
+    pub(crate) fn then(self, later: Self) -> Self {
+        let mut joined = Vec::with_capacity(self.0.len().saturating_add(later.0.len()));
+        let mut later = later.0.into_iter().peekable();
+        for change in self.0 {
+            while let Some(other) = later.next_if(|other| other.key < change.key) {
+                joined.push(other);
+            }
+            match later.next_if(|other| other.key == change.key) {
+                None => joined.push(change),
+                Some(Change { after, .. }) if after == change.before => {}
+                Some(Change { after, .. }) => joined.push(Change { after, ..change }),
+            }
+        }
+        joined.extend(later);
+        Self(joined)
+    }
+
+    /// Returns about how many bytes of memory they take.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let change = |change: &Change| {
+            let values = [&change.before, &change.after].map(|value| value_memory(value.as_ref()));
+            size_of_val(change) + change.key.memory() + values.iter().sum::<usize>()
+        };
+        self.0.iter().map(change).sum()
     }
 
     /// Returns the changes, ascending by key.

@@ -8,6 +8,7 @@ mod overlay;
 mod recording;
 mod touched;
 
+pub(crate) use changes::value_memory;
 pub use changes::{Change, ChangeSet};
 pub(crate) use counter::{CounterError, add_to};
 pub use digest::StateDigest;

@@ -4,7 +4,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::codec::count;
+use crate::exec::RehearsedBlock;
 use crate::exec::above::Spill;
+use crate::exec::net::{NetOf, Nets};
 use crate::exec::resume::sealed_from;
 use crate::exec::sealed::SealedBlock;
 use crate::store::StoreError;
@@ -21,6 +24,8 @@ pub(crate) struct Rehearsal {
     /// Those after them.
     memory: VecDeque<SealedBlock>,
     memory_bytes: usize,
+    /// What blocks change together, as far as it was joined; `None` where there is no memory for it.
+    nets: Option<Nets>,
     /// How many of the last ones are in memory alone.
     unsaved: usize,
     /// Since when there are such.
@@ -47,6 +52,7 @@ impl Rehearsal {
             spilled: None,
             memory: VecDeque::new(),
             memory_bytes: 0,
+            nets: Some(Nets::default()),
             unsaved: 0,
             unsaved_since: None,
             blocks: 0,
@@ -102,9 +108,29 @@ impl Rehearsal {
         Ok(Some(block))
     }
 
+    /// Returns about how many bytes of memory the commit of a block takes that was handed out.
+    pub(crate) fn commit_memory(&self, block: &SealedBlock) -> u64 {
+        let is_joined = self.nets.as_ref().is_some_and(|nets| nets.cover(block.order.height));
+        if is_joined { count(block.memory()) } else { block.opened_memory() }
+    }
+
+    /// Returns what blocks up to one that was handed out change together, as far as it was joined.
+    pub(crate) fn nets_to(&mut self, last: Height) -> Vec<NetOf> {
+        self.nets.as_mut().map(|nets| nets.take_to(last)).unwrap_or_default()
+    }
+
     /// Goes on with the blocks from `first` to `last` that an earlier process left in the sandbox database.
     pub(super) fn resume(&mut self, first: Height, last: Height, blocks: u64) {
         (self.spilled, self.blocks) = (Some((first, last)), blocks);
+    }
+
+    /// Joins the changes of blocks that are taken up next, so that their commit need not open them for that.
+    pub(super) fn join(&mut self, blocks: Vec<RehearsedBlock>) {
+        if let Some(nets) = &mut self.nets {
+            for block in blocks {
+                nets.add(block.order.height, block.changes);
+            }
+        }
     }
 
     /// Takes up blocks that follow; writes all of them to the sandbox database where they take more memory, or were there
@@ -126,6 +152,11 @@ impl Rehearsal {
         }
         let unsaved = self.unsaved_since.get_or_insert_with(Instant::now).elapsed();
         let is_late = limits.unsaved_max.is_some_and(|most| unsaved >= most);
+        let nets = self.nets.as_ref().map_or(0, Nets::memory);
+        if self.memory_bytes.saturating_add(nets) > limits.memory_bytes_max {
+            // Opening blocks takes longer, and reading them back longer still.
+            self.nets = None;
+        }
         let is_much = self.memory_bytes > limits.memory_bytes_max;
         if is_much || is_late {
             self.save()?;

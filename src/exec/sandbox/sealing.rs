@@ -15,7 +15,6 @@ const LOT: usize = 4_096;
 /// Takes executed blocks, in order.
 pub(super) struct Sealing {
     target: Target,
-    works_apart: bool,
     /// Blocks that were not handed over yet, and how many changes and receipts they have.
     lot: Vec<RehearsedBlock>,
     lot_size: usize,
@@ -26,6 +25,8 @@ pub(super) struct Sealing {
 struct Target {
     rehearsal: Arc<Mutex<Rehearsal>>,
     limits: RehearsalLimits,
+    /// Whether a thread of its own has the time to join changes as well.
+    works_apart: bool,
 }
 
 struct Thread {
@@ -40,13 +41,13 @@ impl Sealing {
         limits: RehearsalLimits,
         works_apart: bool,
     ) -> Self {
-        let target = Target { rehearsal, limits };
-        Self { target, works_apart, lot: Vec::new(), lot_size: 0, thread: None }
+        let target = Target { rehearsal, limits, works_apart };
+        Self { target, lot: Vec::new(), lot_size: 0, thread: None }
     }
 
     /// Takes up a block. A failure may belong to one that was taken up before.
     pub(super) fn keep(&mut self, block: RehearsedBlock) -> Result<(), StoreError> {
-        if !self.works_apart {
+        if !self.target.works_apart {
             return self.target.seal(vec![block]);
         }
         let size = block.changes.changes().len().saturating_add(block.receipts.0.len());
@@ -87,7 +88,11 @@ impl Thread {
 
 impl Target {
     fn seal(&self, blocks: Vec<RehearsedBlock>) -> Result<(), StoreError> {
-        let sealed = blocks.into_iter().map(SealedBlock::of).collect();
-        lock(&self.rehearsal).add(sealed, self.limits)
+        let sealed = blocks.iter().map(SealedBlock::of).collect();
+        let mut rehearsal = lock(&self.rehearsal);
+        if self.works_apart {
+            rehearsal.join(blocks);
+        }
+        rehearsal.add(sealed, self.limits)
     }
 }

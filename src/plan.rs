@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct BatchLimits {
     /// Transactions.
     pub txs_max: u64,
-    /// Bytes of changes and receipts, about.
+    /// Bytes of changes and receipts, about: as they are kept where nothing needs to be opened for the commit.
     pub bytes_max: u64,
 }
 

@@ -16,7 +16,7 @@ pub(super) type NextBlock = Result<Option<PendingBlock>, StoreError>;
 /// Bytes of transactions that are handed over at once, about: handing over each block would cost more than reading it.
 const LOT_BYTES: usize = 256 << 10;
 /// Lots that wait at most: so many that nobody waits while a stretch of the log is read.
-const LOTS_MAX: usize = 8;
+const LOTS_MAX: usize = 4;
 
 /// Blocks of the log, in order.
 pub(super) struct Ahead {

@@ -191,7 +191,12 @@ impl Committer {
                     return Err(error);
                 }
             }
-            size.add(block.counts.txs, rehearsal.commit_memory(&block));
+            let memory = match self.reexecution {
+                // What the second execution of a batch writes stays in memory until its end.
+                Some(_) => block.opened_memory(),
+                None => rehearsal.commit_memory(&block),
+            };
+            size.add(block.counts.txs, memory);
             batch.push(block);
             if self.pacer.batch().is_full(size) {
                 if planted!("batch_loses_its_last_block") {

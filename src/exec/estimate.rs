@@ -86,8 +86,9 @@ impl Estimate {
     }
 }
 
-/// Rehearsed blocks, the state above the checkpoint and a cache of what lies below have the budget each; a batch is held
-/// as bytes, counted as if none were compressed, and as net changes, which take seven times as much where every change is of a key of its own.
+/// Rehearsed blocks with the changes that are joined of them, the state above the checkpoint and a cache of what lies below
+/// have the budget each; a batch is held as bytes, counted as if none were compressed where its blocks are opened, and as
+/// net changes, which take seven times as much where every change is of a key of its own.
 fn memory(options: &RecoveryOptions) -> u64 {
     let budget = crate::codec::count(options.memory_bytes);
     let (shares, again) = match options.commit {

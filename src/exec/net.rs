@@ -12,55 +12,67 @@ use crate::types::{Bytes, Height, Seq};
 
 /// Blocks that one thread opens and joins at least: below, handing them over costs more than joining them.
 const SHARE_MIN: usize = 16;
-/// Changes that are joined while blocks are rehearsed before they are put in order: of the more blocks, the fewer keys are
-/// left, and the fewer batches end where they do.
+/// Changes of a stretch. The more there are, the fewer keys are left to be joined by the commit; but a batch that ends
+/// within a stretch opens its blocks.
 const CHANGES_MAX: usize = 1 << 18;
 
-/// What some blocks that follow each other change together.
+/// What a stretch of blocks change together.
 pub(crate) struct NetOf {
     first: Height,
     last: Height,
+    blocks: usize,
     net: ChangeSet,
+    memory: usize,
 }
 
-/// What blocks change together, joined while they are at hand.
-#[derive(Default)]
+/// What blocks change together, joined in stretches while they are at hand.
 pub(crate) struct Nets {
+    changes_max: usize,
     /// In order.
     done: VecDeque<NetOf>,
     done_bytes: usize,
-    /// Those after them.
+    /// The stretch after them.
     open: Option<Open>,
 }
 
 struct Open {
     first: Height,
     last: Height,
+    blocks: usize,
     changes: usize,
     net: Net,
+}
+
+impl Default for Nets {
+    fn default() -> Self {
+        Self { changes_max: CHANGES_MAX, done: VecDeque::new(), done_bytes: 0, open: None }
+    }
 }
 
 impl Nets {
     /// Takes up what the next block changes.
     pub(crate) fn add(&mut self, height: Height, changes: ChangeSet) {
-        let new = || Open { first: height, last: height, changes: 0, net: Net::default() };
+        let (first, last) = (height, height);
+        let new = || Open { first, last, blocks: 0, changes: 0, net: Net::default() };
         let open = self.open.get_or_insert_with(new);
-        open.last = height;
+        open.last = last;
+        open.blocks = open.blocks.saturating_add(1);
         open.changes = open.changes.saturating_add(changes.changes().len());
         open.net.add(changes);
-        if open.changes >= CHANGES_MAX {
+        if open.changes >= self.changes_max {
             self.close();
         }
     }
 
     fn close(&mut self) {
-        let Some(Open { first, last, net, .. }) = self.open.take() else { return };
+        let Some(Open { first, last, blocks, net, .. }) = self.open.take() else { return };
         let net = net.into_changes();
-        self.done_bytes = self.done_bytes.saturating_add(net.memory());
-        self.done.push_back(NetOf { first, last, net });
+        let memory = net.memory();
+        self.done_bytes = self.done_bytes.saturating_add(memory);
+        self.done.push_back(NetOf { first, last, blocks, net, memory });
     }
 
-    /// Says whether what a block changes is joined with what others change, so that its commit need hardly open it.
+    /// Says whether what a block changes is joined already; asked of those before the last one that was taken up.
     pub(crate) fn cover(&self, height: Height) -> bool {
         let first = self.done.front().map(|done| done.first);
         let first = first.or(self.open.as_ref().map(|open| open.first));
@@ -79,7 +91,7 @@ impl Nets {
         }
         let taken = self.done.partition_point(|done| done.last <= last);
         let taken: Vec<_> = self.done.drain(..taken).collect();
-        let bytes = taken.iter().map(|taken| taken.net.memory()).sum();
+        let bytes = taken.iter().map(|taken| taken.memory).sum();
         self.done_bytes = self.done_bytes.saturating_sub(bytes);
         taken
     }
@@ -115,12 +127,13 @@ impl Net {
 
     /// Returns about how many bytes of memory it takes.
     fn memory(&self) -> usize {
-        let place = size_of::<(Bytes, (Option<Bytes>, Option<Bytes>))>();
-        self.bytes.saturating_add(self.values.capacity().saturating_mul(place))
+        // A byte for each place besides, and an eighth of the places stays free.
+        let place = size_of::<(Bytes, (Option<Bytes>, Option<Bytes>))>() + 1;
+        self.bytes.saturating_add(self.values.capacity().saturating_mul(place) / 7 * 8)
     }
 
     fn into_changes(self) -> ChangeSet {
-        let changes = self.values.into_iter();
+        let changes = self.values.into_iter().filter(|(_, (before, after))| before != after);
         let changes = changes.map(|(key, (before, after))| Change { key, before, after });
         ChangeSet::new(changes.collect())
     }
@@ -133,10 +146,11 @@ pub(super) fn net_changes(
     joined: Vec<NetOf>,
 ) -> Result<ChangeSet, CodecError> {
     let (mut parts, mut left) = (Vec::new(), blocks);
-    for NetOf { first, last, net } in joined {
+    for NetOf { first, last, blocks, net, .. } in joined {
         let start = left.partition_point(|block| block.order.height < first);
         let end = left.partition_point(|block| block.order.height <= last);
-        let ends = left.get(start..end).and_then(|own| own.first().zip(own.last()));
+        let own = left.get(start..end).filter(|own| own.len() == blocks);
+        let ends = own.and_then(|own| own.first().zip(own.last()));
         if ends.is_some_and(|(a, b)| (a.order.height, b.order.height) == (first, last)) {
             let (before, after) = (left.get(..start), left.get(end..));
             parts.extend(shares(before.unwrap_or_default()).map(Part::Blocks));
@@ -273,7 +287,7 @@ pub(super) mod tests {
     }
 
     /// Forty blocks, each of which writes some of ten keys.
-    fn rehearsed() -> Vec<RehearsedBlock> {
+    pub(in crate::exec) fn rehearsed() -> Vec<RehearsedBlock> {
         let mut state = [None; 10];
         let mut next = 7u8;
         let blocks = (1..=40).map(|height| {
@@ -356,20 +370,60 @@ pub(super) mod tests {
         assert!((290..356).contains(&third), "{bytes:?}");
     }
 
+    fn nets_of(changes_max: usize) -> Nets {
+        Nets { changes_max, ..Nets::default() }
+    }
+
     #[test]
-    fn many_changes_are_put_in_order() {
+    fn what_was_joined_before_is_taken_as_it_is() {
+        let rehearsed = rehearsed();
+        let sealed: Vec<_> = rehearsed.iter().map(SealedBlock::of).collect();
         let mut nets = Nets::default();
-        let change = |key: usize| Change {
-            key: key.to_be_bytes().as_slice().into(),
-            before: None,
-            after: Some(b"1".into()),
+        for block in rehearsed.get(10..20).expect("forty blocks") {
+            nets.add(block.order.height, block.changes.clone());
+        }
+        let mut joined = nets.take_to(Height::MAX);
+        let marked = Change { key: b"marked".into(), before: None, after: Some(b"1".into()) };
+        joined.first_mut().expect("a stretch").net = ChangeSet::new(vec![marked.clone()]);
+        let net = net_changes(&sealed, joined).expect("canonical");
+        assert_eq!(net.find(b"marked"), Some(&marked), "and no block of it is opened");
+    }
+
+    #[test]
+    fn what_came_and_went_takes_no_memory() {
+        let change = |number: u32, before: Option<&[u8]>, after: Option<&[u8]>| Change {
+            key: number.to_be_bytes().as_slice().into(),
+            before: before.map(Into::into),
+            after: after.map(Into::into),
         };
-        nets.add(Height(1), ChangeSet::new((0..CHANGES_MAX - 1).map(change).collect()));
+        let mut nets = nets_of(2_000);
+        nets.add(
+            Height(1),
+            ChangeSet::new((0..1_000).map(|n| change(n, None, Some(b"1"))).collect()),
+        );
+        assert!(nets.memory() > 1_000 * size_of::<Change>(), "{}", nets.memory());
+        nets.add(
+            Height(2),
+            ChangeSet::new((0..1_000).map(|n| change(n, Some(b"1"), None)).collect()),
+        );
+        assert_eq!((nets.done.len(), nets.memory()), (1, 0));
+    }
+
+    #[test]
+    fn a_stretch_ends_with_its_changes_and_is_put_in_order() {
+        let change =
+            |key: &[u8]| Change { key: key.into(), before: None, after: Some(b"1".into()) };
+        let mut nets = nets_of(3);
+        nets.add(Height(1), ChangeSet::new(vec![change(b"b"), change(b"c")]));
         assert!(nets.done.is_empty() && nets.memory() > 0);
-        nets.add(Height(2), ChangeSet::new(vec![change(CHANGES_MAX)]));
+        nets.add(Height(2), ChangeSet::new(vec![change(b"a")]));
         assert_eq!((nets.done.len(), nets.open.is_none()), (1, true));
         assert!(nets.take_to(Height(1)).is_empty(), "it goes beyond");
-        assert_eq!(nets.take_to(Height(2)).len(), 1);
+        let taken = nets.take_to(Height(2));
+        let [NetOf { first, last, blocks, net, .. }] = &*taken else { panic!("one stretch") };
+        assert_eq!((first.get(), last.get(), *blocks), (1, 2, 2));
+        let keys: Vec<_> = net.changes().iter().map(|change| change.key.to_vec()).collect();
+        assert_eq!(keys, [b"a", b"b", b"c"]);
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl ChangeSet {
     /// Joins these with the changes of what came later: the first value before, the last value after.
     #[must_use]
     pub(crate) fn then(self, later: Self) -> Self {
-        let mut joined = Vec::with_capacity(self.0.len().saturating_add(later.0.len()));
+        let mut joined = Vec::with_capacity(self.0.len().max(later.0.len()));
         let mut later = later.0.into_iter().peekable();
         for change in self.0 {
             while let Some(other) = later.next_if(|other| other.key < change.key) {
@@ -75,9 +75,10 @@ impl ChangeSet {
     pub fn memory(&self) -> usize {
         let change = |change: &Change| {
             let values = [&change.before, &change.after].map(|value| value_memory(value.as_ref()));
-            size_of_val(change) + change.key.memory() + values.iter().sum::<usize>()
+            change.key.memory() + values.iter().sum::<usize>()
         };
-        self.0.iter().map(change).sum()
+        let places = self.0.capacity().saturating_mul(size_of::<Change>());
+        places.saturating_add(self.0.iter().map(change).sum())
     }
 
     /// Returns the changes, ascending by key.

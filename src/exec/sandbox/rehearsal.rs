@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::codec::count;
-use crate::exec::RehearsedBlock;
 use crate::exec::above::Spill;
 use crate::exec::net::{NetOf, Nets};
 use crate::exec::resume::sealed_from;
 use crate::exec::sealed::SealedBlock;
+use crate::state::ChangeSet;
 use crate::store::StoreError;
 use crate::types::Height;
 
@@ -108,7 +108,8 @@ impl Rehearsal {
         Ok(Some(block))
     }
 
-    /// Returns about how many bytes of memory the commit of a block takes that was handed out.
+    /// Returns about how many bytes of memory the commit of a block takes that was handed out: less than if it were opened
+    /// where what it changes is joined already. A block at the end of a batch may be opened all the same.
     pub(crate) fn commit_memory(&self, block: &SealedBlock) -> u64 {
         let is_joined = self.nets.as_ref().is_some_and(|nets| nets.cover(block.order.height));
         if is_joined { count(block.memory()) } else { block.opened_memory() }
@@ -124,39 +125,26 @@ impl Rehearsal {
         (self.spilled, self.blocks) = (Some((first, last)), blocks);
     }
 
-    /// Joins the changes of blocks that are taken up next, so that their commit need not open them for that.
-    pub(super) fn join(&mut self, blocks: Vec<RehearsedBlock>) {
-        if let Some(nets) = &mut self.nets {
-            for block in blocks {
-                nets.add(block.order.height, block.changes);
-            }
-        }
-    }
-
     /// Takes up blocks that follow; writes all of them to the sandbox database where they take more memory, or were there
-    /// alone for longer, than they may.
+    /// alone for longer, than they may. Joins what they change, as long as there is memory for that besides.
     pub(super) fn add(
         &mut self,
-        blocks: Vec<SealedBlock>,
+        blocks: Vec<(SealedBlock, Option<ChangeSet>)>,
         limits: RehearsalLimits,
     ) -> Result<(), StoreError> {
         // The thread that executed them was given up on: they are rehearsed again.
         if self.spill.is_abandoned() {
             return Ok(());
         }
-        for block in blocks {
+        for (block, changes) in blocks {
             self.memory_bytes = self.memory_bytes.saturating_add(block.memory());
             self.blocks = self.blocks.saturating_add(1);
             self.unsaved = self.unsaved.saturating_add(1);
+            self.join(block.order.height, changes, limits.memory_bytes_max);
             self.memory.push_back(block);
         }
         let unsaved = self.unsaved_since.get_or_insert_with(Instant::now).elapsed();
         let is_late = limits.unsaved_max.is_some_and(|most| unsaved >= most);
-        let nets = self.nets.as_ref().map_or(0, Nets::memory);
-        if self.memory_bytes.saturating_add(nets) > limits.memory_bytes_max {
-            // Opening blocks takes longer, and reading them back longer still.
-            self.nets = None;
-        }
         let is_much = self.memory_bytes > limits.memory_bytes_max;
         if is_much || is_late {
             self.save()?;
@@ -168,6 +156,18 @@ impl Rehearsal {
             self.memory_bytes = 0;
         }
         Ok(())
+    }
+
+    /// Joins what a block changes with what those before it change; nothing any more, once that takes too much memory:
+    /// rather are blocks opened again than read back.
+    fn join(&mut self, height: Height, changes: Option<ChangeSet>, memory_bytes_max: usize) {
+        let Some((nets, changes)) = self.nets.as_mut().zip(changes) else { return };
+        let memory = nets.memory().saturating_add(changes.memory());
+        if self.memory_bytes.saturating_add(memory) > memory_bytes_max {
+            self.nets = None;
+        } else {
+            nets.add(height, changes);
+        }
     }
 
     /// Writes what is in memory alone to the sandbox database.
@@ -207,4 +207,100 @@ fn write(spill: &Spill, blocks: &[(Height, Vec<u8>)]) -> Result<(), StoreError> 
 /// Locks a rehearsal; a panic while it is held leaves it as the last block left it.
 pub(crate) fn lock(rehearsal: &Mutex<Rehearsal>) -> MutexGuard<'_, Rehearsal> {
     rehearsal.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::RehearsedBlock;
+    use crate::exec::net::net_changes;
+    use crate::exec::net::tests::rehearsed;
+    use crate::machine::MachineVersion;
+    use crate::store::{DataDir, SandboxBase};
+    use crate::types::Digest;
+
+    const MUCH: RehearsalLimits = RehearsalLimits { memory_bytes_max: 1 << 30, unsaved_max: None };
+
+    fn empty() -> (tempfile::TempDir, Rehearsal) {
+        let machine = MachineVersion::new("none", 1);
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        let dir = DataDir::new(scratch.path().join("node"));
+        dir.create(&machine).expect("a node");
+        let store = Arc::new(dir.open().expect("a node"));
+        let base = SandboxBase { machine, parent: Digest::ZERO };
+        (scratch, Rehearsal::empty(Arc::new(Spill::new(store, base, None))))
+    }
+
+    fn sealed(block: &RehearsedBlock) -> (SealedBlock, Option<ChangeSet>) {
+        (SealedBlock::of(block), Some(block.changes.clone()))
+    }
+
+    /// Hands out so many blocks.
+    fn take(rehearsal: &mut Rehearsal, blocks: usize) -> Vec<SealedBlock> {
+        let next = || rehearsal.next_block().expect("a database");
+        std::iter::repeat_with(next).take(blocks).map(|block| block.expect("a block")).collect()
+    }
+
+    fn last(blocks: &[SealedBlock]) -> Height {
+        blocks.last().expect("blocks").order.height
+    }
+
+    #[test]
+    fn what_blocks_change_is_joined_for_the_batches_that_they_are_in() {
+        let (_scratch, mut rehearsal) = empty();
+        let blocks = rehearsed();
+        let (one, other) = blocks.split_at(15);
+        for lot in [one, other] {
+            rehearsal.add(lot.iter().map(sealed).collect(), MUCH).expect("memory");
+            if lot == one {
+                let batch = take(&mut rehearsal, 15);
+                let nets = rehearsal.nets_to(last(&batch));
+                assert_eq!(nets.len(), 1);
+                assert_eq!(net_changes(&batch, nets), net_changes(&batch, Vec::new()));
+            }
+        }
+        let mut batch = take(&mut rehearsal, 11);
+        rehearsal.put_back(batch.pop().expect("eleven"));
+        assert!(rehearsal.nets_to(last(&batch)).is_empty(), "they go beyond the batch");
+        let batch = take(&mut rehearsal, 15);
+        let nets = rehearsal.nets_to(last(&batch));
+        assert_eq!(nets.len(), 1);
+        assert_eq!(net_changes(&batch, nets), net_changes(&batch, Vec::new()), "of others as well");
+    }
+
+    #[test]
+    fn blocks_are_measured_as_opened_unless_their_changes_are_joined() {
+        // So many that they are kept compressed.
+        let large = |mut block: RehearsedBlock| {
+            let txs = (1..2_000).filter_map(crate::types::Seq::new);
+            block.receipts = crate::block::Receipts(
+                txs.map(|_| crate::block::Receipt::applied(*b"the same")).collect(),
+            );
+            block
+        };
+        let blocks: Vec<_> = rehearsed().into_iter().map(large).collect();
+        let (_scratch, mut rehearsal) = empty();
+        let (resumed, joined) = blocks.split_at(1);
+        let plain = resumed.iter().map(|block| (SealedBlock::of(block), None));
+        rehearsal.add(plain.collect(), MUCH).expect("memory");
+        rehearsal.add(joined.iter().map(sealed).collect(), MUCH).expect("memory");
+        let batch = take(&mut rehearsal, 2);
+        let [first, second] = &*batch else { panic!("two blocks") };
+        assert_eq!(rehearsal.commit_memory(first), first.opened_memory());
+        assert_eq!(rehearsal.commit_memory(second), count(second.memory()));
+        assert!(second.opened_memory() > 2 * count(second.memory()));
+    }
+
+    #[test]
+    fn nothing_is_joined_where_that_takes_too_much_memory() {
+        let (_scratch, mut rehearsal) = empty();
+        let blocks: Vec<_> = rehearsed().iter().map(sealed).collect();
+        let bytes: usize = blocks.iter().map(|(block, _)| block.memory()).sum();
+        let limits = RehearsalLimits { memory_bytes_max: bytes, ..MUCH };
+        rehearsal.add(blocks, limits).expect("memory");
+        assert!(rehearsal.nets.is_none() && rehearsal.spilled.is_none(), "blocks before nets");
+        let batch = take(&mut rehearsal, 40);
+        assert!(rehearsal.nets_to(last(&batch)).is_empty());
+        assert!(rehearsal.next_block().expect("a database").is_none());
+    }
 }

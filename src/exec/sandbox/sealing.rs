@@ -88,11 +88,10 @@ impl Thread {
 
 impl Target {
     fn seal(&self, blocks: Vec<RehearsedBlock>) -> Result<(), StoreError> {
-        let sealed = blocks.iter().map(SealedBlock::of).collect();
-        let mut rehearsal = lock(&self.rehearsal);
-        if self.works_apart {
-            rehearsal.join(blocks);
-        }
-        rehearsal.add(sealed, self.limits)
+        let seal = |block: RehearsedBlock| {
+            (SealedBlock::of(&block), self.works_apart.then_some(block.changes))
+        };
+        let sealed = blocks.into_iter().map(seal).collect();
+        lock(&self.rehearsal).add(sealed, self.limits)
     }
 }

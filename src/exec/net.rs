@@ -135,7 +135,10 @@ impl Net {
     fn into_changes(self) -> ChangeSet {
         let changes = self.values.into_iter().filter(|(_, (before, after))| before != after);
         let changes = changes.map(|(key, (before, after))| Change { key, before, after });
-        ChangeSet::new(changes.collect())
+        let mut changes: Vec<_> = changes.collect();
+        // They may be kept for long.
+        changes.shrink_to_fit();
+        ChangeSet::new(changes)
     }
 }
 

@@ -112,12 +112,14 @@ fn filled(events: &[NewEvent]) -> Result<(tempfile::TempDir, DataDir)> {
     Ok((scratch, dir))
 }
 
-/// Copies a node.
+/// Copies a node. What is copied is on the disk then, so that no side pays for that with its first sync.
 pub(crate) fn copied(from: &DataDir, to: &Path) -> Result<DataDir> {
     std::fs::create_dir(to)?;
     for entry in std::fs::read_dir(from.path())? {
         let entry = entry?;
-        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+        let copy = to.join(entry.file_name());
+        std::fs::copy(entry.path(), &copy)?;
+        std::fs::File::open(copy)?.sync_all()?;
     }
     Ok(DataDir::new(to))
 }

@@ -265,7 +265,7 @@ impl StateRead for AboveCheckpoint {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::machine::MachineVersion;
     use crate::state::StateDigest;
@@ -277,8 +277,8 @@ mod tests {
         ChangeSet::new(vec![Change { key: bytes(key), before, after }])
     }
 
-    /// A key that came, a batch of which is committed, and went.
-    fn came_and_went(is_remembered: bool) -> AboveCheckpoint {
+    /// A new node, and what shares the sandbox database that it has not yet.
+    pub(in crate::exec) fn spill() -> (tempfile::TempDir, Arc<Store>, Arc<Spill>) {
         let machine = MachineVersion::new("none", 1);
         let scratch = tempfile::tempdir().expect("a scratch directory");
         let dir = DataDir::new(scratch.path().join("node"));
@@ -286,6 +286,12 @@ mod tests {
         let store = Arc::new(dir.open().expect("a node"));
         let base = SandboxBase { machine, parent: Digest::ZERO };
         let spill = Arc::new(Spill::new(Arc::clone(&store), base, None));
+        (scratch, store, spill)
+    }
+
+    /// A key that came, a batch of which is committed, and went.
+    fn came_and_went(is_remembered: bool) -> AboveCheckpoint {
+        let (_scratch, store, spill) = spill();
         let state = AboveCheckpoint::new(Arc::clone(&store), spill, 1 << 20);
         let mut state = if is_remembered { state.without_forgetting() } else { state };
         let came = change("k", None, Some("1"));

@@ -30,7 +30,6 @@ pub(crate) struct Nets {
     changes_max: usize,
     /// In order.
     done: VecDeque<NetOf>,
-    done_bytes: usize,
     /// The stretch after them.
     open: Option<Open>,
 }
@@ -45,7 +44,7 @@ struct Open {
 
 impl Default for Nets {
     fn default() -> Self {
-        Self { changes_max: CHANGES_MAX, done: VecDeque::new(), done_bytes: 0, open: None }
+        Self { changes_max: CHANGES_MAX, done: VecDeque::new(), open: None }
     }
 }
 
@@ -68,7 +67,6 @@ impl Nets {
         let Some(Open { first, last, blocks, net, .. }) = self.open.take() else { return };
         let net = net.into_changes();
         let memory = net.memory();
-        self.done_bytes = self.done_bytes.saturating_add(memory);
         self.done.push_back(NetOf { first, last, blocks, net, memory });
     }
 
@@ -81,7 +79,8 @@ impl Nets {
 
     /// Returns about how many bytes of memory they take.
     pub(crate) fn memory(&self) -> usize {
-        self.done_bytes.saturating_add(self.open.as_ref().map_or(0, |open| open.net.memory()))
+        let done: usize = self.done.iter().map(|done| done.memory).sum();
+        done.saturating_add(self.open.as_ref().map_or(0, |open| open.net.memory()))
     }
 
     /// Takes those that end at or before a block.
@@ -90,10 +89,7 @@ impl Nets {
             self.close();
         }
         let taken = self.done.partition_point(|done| done.last <= last);
-        let taken: Vec<_> = self.done.drain(..taken).collect();
-        let bytes = taken.iter().map(|taken| taken.memory).sum();
-        self.done_bytes = self.done_bytes.saturating_sub(bytes);
-        taken
+        self.done.drain(..taken).collect()
     }
 }
 

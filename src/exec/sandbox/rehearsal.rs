@@ -213,22 +213,15 @@ pub(crate) fn lock(rehearsal: &Mutex<Rehearsal>) -> MutexGuard<'_, Rehearsal> {
 mod tests {
     use super::*;
     use crate::exec::RehearsedBlock;
+    use crate::exec::above::tests::spill;
     use crate::exec::net::net_changes;
     use crate::exec::net::tests::rehearsed;
-    use crate::machine::MachineVersion;
-    use crate::store::{DataDir, SandboxBase};
-    use crate::types::Digest;
 
     const MUCH: RehearsalLimits = RehearsalLimits { memory_bytes_max: 1 << 30, unsaved_max: None };
 
     fn empty() -> (tempfile::TempDir, Rehearsal) {
-        let machine = MachineVersion::new("none", 1);
-        let scratch = tempfile::tempdir().expect("a scratch directory");
-        let dir = DataDir::new(scratch.path().join("node"));
-        dir.create(&machine).expect("a node");
-        let store = Arc::new(dir.open().expect("a node"));
-        let base = SandboxBase { machine, parent: Digest::ZERO };
-        (scratch, Rehearsal::empty(Arc::new(Spill::new(store, base, None))))
+        let (scratch, _, spill) = spill();
+        (scratch, Rehearsal::empty(spill))
     }
 
     fn sealed(block: &RehearsedBlock) -> (SealedBlock, Option<ChangeSet>) {
